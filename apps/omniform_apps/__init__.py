@@ -1,0 +1,1 @@
+"""The Streamlit hub that hosts every plugin's page."""

@@ -1,0 +1,31 @@
+"""The gated perceptron with swish."""
+
+from __future__ import annotations
+
+from math import prod
+
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from omniform.channel.base import ChannelMixer
+from omniform.layout import Layout
+from omniform.mixers.base import Cost
+
+__all__ = ["SwiGLU"]
+
+
+class SwiGLU(ChannelMixer):
+    """Map each token through `W3 (silu(W1 x) * W2 x)`, without biases (arXiv 2002.05202)."""
+
+    def __init__(self, dim: int, hidden: int) -> None:
+        super().__init__(dim, hidden)
+        self.gate_up = nn.Linear(dim, 2 * hidden, bias=False)
+        self.down = nn.Linear(hidden, dim, bias=False)
+
+    def forward(self, x: Tensor, layout: Layout) -> Tensor:
+        gate, up = self.gate_up(x).chunk(2, dim=-1)  # 2 x (B, *grid, hidden)
+        return self.down(F.silu(gate) * up)
+
+    def cost(self, grid: tuple[int, ...]) -> Cost:
+        weights = 3 * self.dim * self.hidden
+        return Cost(parameters=weights, flops=2 * weights * prod(grid))

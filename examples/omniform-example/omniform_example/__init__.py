@@ -1,0 +1,1 @@
+"""A plugin of omniform to copy: the toy domain `echo` and the token mixer `shift-mixer`."""

@@ -1,0 +1,52 @@
+"""Choose a network by its configuration."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from omniform.mixers.base import Mixer
+from omniform.task import Size
+from omniform_timeseries.config import ForecastConfig
+from omniform_timeseries.models.itransformer import ITransformer
+from omniform_timeseries.models.patch_encoder import PatchEncoder
+from omniform_timeseries.models.patchtsmixer import PatchTSMixer
+
+__all__ = ["FIXED_PARTS", "build_model"]
+
+FIXED_PARTS = ("stem", "head", "linear")
+
+
+def build_model(config: ForecastConfig, *, num_variates: int, mixer: type[Mixer], size: Size) -> nn.Module:
+    """Build the network that `config.model` names, of this size, over this mixer.
+
+    `FIXED_PARTS` names the submodules outside of the mixed layers, as far as a network has them.
+    """
+    if config.model == "itransformer":
+        return ITransformer(
+            mixer,
+            size,
+            num_variates=num_variates,
+            lookback=config.lookback,
+            horizon=config.horizon,
+            dropout=config.dropout,
+        )
+    if config.model == "patchtsmixer":
+        return PatchTSMixer(
+            mixer,
+            size,
+            lookback=config.lookback,
+            horizon=config.horizon,
+            patch=config.patch,
+            stride=config.stride,
+            dropout=config.dropout,
+        )
+    return PatchEncoder(
+        mixer,
+        size,
+        lookback=config.lookback,
+        horizon=config.horizon,
+        patch=config.patch,
+        stride=config.stride,
+        dropout=config.dropout,
+        linear=config.linear,
+    )

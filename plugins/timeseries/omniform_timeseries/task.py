@@ -1,0 +1,83 @@
+"""The task `forecast`: predict the next values of every series from their past."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from omniform.task import Floor, Metric, NamedFigure, Network, Scores, Splits
+from omniform_timeseries.config import ForecastConfig, join_names
+from omniform_timeseries.data import Panel, read_panel
+from omniform_timeseries.floors import Ridge, SeasonalNaive
+from omniform_timeseries.metrics import Forecasts, metrics_of, score
+from omniform_timeseries.output import write_forecasts
+from omniform_timeseries.windows import Windows, latest_window, season_for, split_panel, test_stride
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["Forecast"]
+
+
+class Forecast:
+    """Forecast many series at once; implements `omniform.task.Task`.
+
+    The metrics depend on the protocol: `metrics_for` names them, and the first is what models are chosen by. `primary`
+    and `metrics` are those of the protocol `native`.
+    """
+
+    name = "forecast"
+    config = ForecastConfig
+    primary = metrics_of("native")[0]
+    metrics = metrics_of("native")
+
+    def metrics_for(self, config: ForecastConfig) -> tuple[Metric, ...]:
+        """Return what `score` measures under this config's protocol, the primary first."""
+        return metrics_of(config.protocol)
+
+    def read(self, source: str | Path | pd.DataFrame, config: ForecastConfig) -> Panel:
+        return read_panel(source, config)
+
+    def fingerprint(self, data: Panel) -> str:
+        return data.fingerprint()
+
+    def resolve(self, data: Panel, config: ForecastConfig) -> ForecastConfig:
+        return replace(
+            config,
+            season=season_for(data, config),
+            series=join_names(data.names),
+            frequency=data.frequency,
+            eval_stride=test_stride(data, config),
+        )
+
+    def split(self, data: Panel, config: ForecastConfig) -> Splits[Windows]:
+        return split_panel(data, config)
+
+    def floors(self, config: ForecastConfig) -> Sequence[Floor]:
+        return (
+            Floor(name="ridge", summary="one closed-form linear map for all series", estimator=Ridge()),
+            Floor(name="seasonal-naive", summary="the last season again", estimator=SeasonalNaive()),
+        )
+
+    def network(self, splits: Splits[Windows], config: ForecastConfig, mixer: str) -> Network:
+        from omniform_timeseries.network import forecast_network
+
+        return forecast_network(config, mixer, unit=splits.train.scale.std)
+
+    def predictor_items(self, source: str | Path | pd.DataFrame, config: ForecastConfig) -> Windows:
+        return latest_window(self.read(source, config), config)
+
+    def score(self, predictions: Forecasts, items: Windows, config: ForecastConfig) -> Scores:
+        return score(predictions, items, config.protocol)
+
+    def write(self, predictions: Forecasts, path: Path) -> None:
+        write_forecasts(predictions, path)
+
+    def figures(
+        self, predictions: Mapping[str, Forecasts], items: Windows, config: ForecastConfig
+    ) -> Iterable[NamedFigure]:
+        from omniform_timeseries.figures import forecast_figures
+
+        return forecast_figures(predictions, items, floor=self.floors(config)[0].name)

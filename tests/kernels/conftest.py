@@ -1,0 +1,50 @@
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor
+
+Run = Callable[..., Tensor | tuple[Tensor, ...]]
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def gradients():
+    """Run a function on fresh leaves; return its outputs and the gradient of a random projection of all of them."""
+
+    def run(function: Run, inputs: Sequence[Tensor]) -> list[Tensor]:
+        leaves = [tensor.detach().clone().requires_grad_() for tensor in inputs]
+        outputs = function(*leaves)
+        outputs = outputs if isinstance(outputs, tuple) else (outputs,)
+        generator = torch.Generator().manual_seed(1)
+        weights = [torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out.dtype) for out in outputs]
+        return [*outputs, *torch.autograd.grad(outputs, leaves, weights, materialize_grads=True)]
+
+    return run
+
+
+@pytest.fixture
+def compiled():
+    """Capture a function as one graph, or raise where it breaks; nothing is remembered from other tests."""
+    torch.compiler.reset()
+    return partial(torch.compile, fullgraph=True, backend="eager")
+
+
+@pytest.fixture
+def agree(gradients):
+    """Assert that two functions agree in outputs and in every gradient, relative to the largest entry (at least 1)."""
+
+    def check(actual: Run, expected: Run, inputs: Sequence[Tensor], bound: float = 1e-10) -> None:
+        for i, (a, e) in enumerate(zip(gradients(actual, inputs), gradients(expected, inputs), strict=True)):
+            assert (a.shape, a.dtype) == (e.shape, e.dtype)
+            if a.numel() == 0:
+                continue
+            error = (a - e).abs().max() / e.abs().max().clamp(min=1)
+            assert error <= bound, f"entry {i} (outputs, then gradients) is off by {error:.1e}"
+
+    return check
