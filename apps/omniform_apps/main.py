@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 
 import streamlit as st
+
 from omniform.plugins import host
 from omniform.specs import Domain
 from omniform.workbench import Workbench

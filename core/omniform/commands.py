@@ -18,7 +18,7 @@ from omniform.estimator import NetworkEstimator, NetworkPredictor
 from omniform.run import Run, RunSpec, Source, check_weights
 from omniform.serial import to_json
 from omniform.solver import count_parameters, solve_size
-from omniform.task import Budget, Floor, Network, Size, Splits, Task
+from omniform.task import Budget, Floor, Metric, Network, Size, Splits, Task
 from omniform.training.checkpoint import has_checkpoint, load_tensors
 from omniform.training.config import Training
 from omniform.training.precision import resolve_device
@@ -269,18 +269,18 @@ def _score(
         metrics=metrics,
         floor=floor.name,
         floor_metrics=floor_metrics,
-        verdict=_verdict(task, spec.mixer, metrics, floor.name, floor_metrics),
+        verdict=_verdict(task.metrics(config)[0], spec.mixer, metrics, floor.name, floor_metrics),
         predictions={spec.mixer: ours, floor.name: theirs},
     )
 
 
 def _verdict(
-    task: Task[Any, Any], mixer: str, metrics: Mapping[str, float], floor: str, floor_metrics: Mapping[str, float]
+    primary: Metric, mixer: str, metrics: Mapping[str, float], floor: str, floor_metrics: Mapping[str, float]
 ) -> str:
     """Say which is better by the primary metric; one run alone says nothing about chance."""
-    name = task.primary.name
+    name = primary.name
     ours, theirs = metrics[name], floor_metrics[name]
-    better = ours < theirs if task.primary.lower_is_better else ours > theirs
+    better = ours < theirs if primary.lower_is_better else ours > theirs
     word = "is level with" if ours == theirs else "beats" if better else "loses to"
     return f"{mixer} {word} the {floor} floor: {name} {ours:.4g} against {theirs:.4g}"
 

@@ -70,7 +70,8 @@ class Validation:
 
     def __call__(self, model: nn.Module) -> float:
         predictions = NetworkPredictor(model, self.network, self.batch_size).predict(self.items)
-        return self.task.score(predictions, self.items, self.config).values()[self.task.primary.name]
+        primary = self.task.metrics(self.config)[0]
+        return self.task.score(predictions, self.items, self.config).values()[primary.name]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,7 @@ class NetworkEstimator:
             model,
             splits,
             validate=Validation(self.task, self.config, self.network, splits.validation, batch_size),
-            lower_is_better=self.task.primary.lower_is_better,
+            lower_is_better=self.task.metrics(self.config)[0].lower_is_better,
             training=self.training,
             budget=self.budget,
             seed=seed,

@@ -13,12 +13,10 @@ report.html          one page with all of it
 from __future__ import annotations
 
 import json
-import platform
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +29,7 @@ from omniform.serial import from_json, read_json, to_json
 from omniform.task import Budget, Network, Size, Task
 from omniform.training.checkpoint import load_tensors, replace_file, save_tensors
 from omniform.training.config import Training
+from omniform.versions import versions
 
 if TYPE_CHECKING:
     from omniform.task import NamedFigure
@@ -88,7 +87,7 @@ class Run:
         if path.is_file() or (path.is_dir() and any(path.iterdir())):
             raise RunError(f"expected --out to be new or empty, got {path}; choose another, or --resume the run in it")
         run = cls(path, spec, data)
-        run._write("versions.json", _versions())
+        run._write("versions.json", versions())
         run._write("data.json", to_json(data))
         run._write("config.json", run.config)  # last: with it, the folder is a run
         return run
@@ -237,8 +236,3 @@ def _differences(was: Mapping[str, Any], now: Mapping[str, Any]) -> list[tuple[s
         elif was[name] != now.get(name):
             found.append((name, was[name], now.get(name)))
     return found
-
-
-def _versions() -> dict[str, str]:
-    names = ("torch", "numpy", "lightning", "omniform")
-    return {"python": platform.python_version(), "platform": platform.platform()} | {n: version(n) for n in names}

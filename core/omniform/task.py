@@ -226,8 +226,10 @@ class Task(Protocol[ConfigT, DataT]):
 
     name: str
     config: type[ConfigT]  # frozen, keyword-only dataclass; the command line's options are derived from its fields
-    primary: Metric
-    metrics: tuple[Metric, ...]  # all of them, the primary first
+
+    def metrics(self, config: ConfigT) -> tuple[Metric, ...]:
+        """Return what `score` measures; by the first, the primary one, models are chosen and compared."""
+        ...
 
     def read(self, source: str | Path, config: ConfigT) -> DataT:
         """Read the field's own formats, check, and refuse with one line; `"sample"` is the embedded data."""

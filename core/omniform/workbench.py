@@ -8,16 +8,13 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
-import threading
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import add_script_run_ctx, get_script_run_ctx
 
-from omniform.compare import CompareResult, compare
-from omniform.compare.progress import Progress
+from omniform.compare import CompareResult, Progress, compare
 from omniform.errors import OmniformError
 from omniform.plugins import host
 from omniform.task import Budget, Task
@@ -87,10 +84,8 @@ class Workbench:
         params: int,
     ) -> CompareResult:
         bar = st.progress(0.0, "Reading the data and fitting the floors")
-        context = get_script_run_ctx()
 
         def advance(progress: Progress) -> None:
-            add_script_run_ctx(threading.current_thread(), context)  # contenders may take turns in threads of their own
             bar.progress(progress.share, progress.label)
 
         out = Path(tempfile.mkdtemp(prefix="omniform-")) / "compare"

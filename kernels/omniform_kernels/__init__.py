@@ -1,1 +1,1 @@
-"""Numerics behind omniform's mixers: a folder an op, each with its definition, its fast form and one public function."""
+"""Numerics behind omniform's mixers: a folder an op, with its definition, its fast form and one public function."""

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from statistics import fmean
 
@@ -17,6 +15,7 @@ from omniform.compare.result import CompareResult, Protocol, Row
 from omniform.compare.trials import RATES
 from omniform.compare.verdict import verdict
 from omniform.task import NamedFigure
+from omniform.versions import versions
 
 __all__ = ["conclude"]
 
@@ -29,7 +28,7 @@ def conclude(
     horizon = getattr(contest.config, "horizon", None)
     entries = [(_floor_row(floor, horizon), floor.scores) for floor in contest.floors]
     entries += [(_contender_row(contender, horizon), contender.scores) for contender in contest.contenders]
-    rows, bootstrap = rank(entries, task.primary)
+    rows, bootstrap = rank(entries, contest.primary)
     _write_records([*contest.floors, *contest.contenders], folder)
     drawn, notes = _draw_own(contest, folder)
     notes += _edge_notes(contest.contenders)
@@ -38,10 +37,10 @@ def conclude(
         task=task.name,
         data=data,
         command=command,
-        versions=_versions(),
-        primary=task.primary,
+        versions=versions(),
+        primary=contest.primary,
         rows=rows,
-        verdict=verdict(rows, task.primary),
+        verdict=verdict(rows, contest.primary),
         intervals=describe(bootstrap),
         report=report,
         protocol=protocol,
@@ -136,8 +135,3 @@ def _contender_row(contender: Contender, horizon: int | None) -> Row:
         memory_mb=contender.memory_mb,
         error=contender.error,
     )
-
-
-def _versions() -> Mapping[str, str]:
-    names = ("omniform", "torch", "lightning", "numpy")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}

@@ -14,7 +14,7 @@ from omniform.compare.cost import latency_ms, memory_mb
 from omniform.compare.progress import Tracker
 from omniform.compare.trials import Trials
 from omniform.errors import OmniformError
-from omniform.task import Budget, NamedFigure, Splits, Task
+from omniform.task import Budget, Metric, NamedFigure, Splits, Task
 
 if TYPE_CHECKING:
     from omniform.training.config import Training
@@ -35,6 +35,11 @@ class Contest:
     budget: Budget
     floors: list[FloorEntrant] = field(default_factory=list)
     contenders: list[Contender] = field(default_factory=list)
+
+    @property
+    def primary(self) -> Metric:
+        """What contenders are chosen and ranked by."""
+        return self.task.metrics(self.config)[0]
 
     def enter(self, mixers: Sequence[str], *, params: int, depth: int) -> None:
         """Build every contender's network and solve its size.
@@ -86,7 +91,7 @@ class Contest:
 
     def figures(self) -> Iterator[NamedFigure]:
         """Yield the task's own figures of the best floor and the best contenders."""
-        name, lower = self.task.primary.name, self.task.primary.lower_is_better
+        name, lower = self.primary.name, self.primary.lower_is_better
         chosen: dict[str, Any] = {}
         for entrants, number in ((self.floors, 1), (self.contenders, _FIGURE_CONTENDERS)):
             means = {e.name: fmean(run.statistics[name].value() for run in e.scores) for e in entrants if e.scores}
@@ -99,7 +104,7 @@ class Contest:
         """Return a floor's score on validation."""
         floor = next(floor for floor in self.floors if floor.name == name)
         predictions = floor.predictor.predict(self.splits.validation)
-        return self.task.score(predictions, self.splits.validation, self.config).values()[self.task.primary.name]
+        return self.task.score(predictions, self.splits.validation, self.config).values()[self.primary.name]
 
     def _solve(self, contender: Contender, params: int, depth: int) -> None:
         import torch
@@ -115,8 +120,8 @@ class Contest:
         for seed, predictor in enumerate(contender.predictors):
             predictions = predictor.predict(self.splits.test)
             scores = self.task.score(predictions, self.splits.test, self.config)
-            if not math.isfinite(scores.values()[self.task.primary.name]):
-                raise ArithmeticError(f"the test {self.task.primary.name} of seed {seed} is not finite")
+            if not math.isfinite(scores.values()[self.primary.name]):
+                raise ArithmeticError(f"the test {self.primary.name} of seed {seed} is not finite")
             contender.scores.append(scores)
             if seed == 0:
                 contender.predictions = predictions

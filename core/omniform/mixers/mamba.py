@@ -65,6 +65,7 @@ class Mamba(Mixer):
         self.select = nn.Linear(inner, sum(self.sizes), bias=False)
         self.step = nn.Linear(self.sizes[0], inner)
         self.A_log = nn.Parameter(torch.arange(1.0, num_states + 1).log().repeat(inner, 1))
+        self.A_log._no_weight_decay = True  # pyright: ignore[reportAttributeAccessIssue]
         self.D = nn.Parameter(torch.ones(inner))
         self.out = nn.Linear(inner, dim, bias=False)
         self._initialise_step()

@@ -93,7 +93,7 @@ def check_task(
     """
     config = task.config() if config is None else config
     check_config(task.config)
-    _check_metrics(task)
+    _check_metrics(task, config)
     splits, config = _check_data(task, source, config)
     floor, units = _check_floors(task, splits, config)
     network = task.network(splits, config, mixer)
@@ -118,10 +118,9 @@ def _check_round_trip(config: Any) -> None:
     expect(again == config, f"{config} became {again} on its way through JSON")
 
 
-def _check_metrics(task: Task[Any, Any]) -> None:
-    names = [metric.name for metric in task.metrics]
-    expect(task.name and task.metrics, "the task lacks a name or metrics")
-    expect(task.metrics[0] == task.primary, f"the primary metric {task.primary.name} is not the first of {names}")
+def _check_metrics(task: Task[Any, Any], config: Any) -> None:
+    names = [metric.name for metric in task.metrics(config)]
+    expect(task.name and names, "the task lacks a name or metrics")
     expect(len(set(names)) == len(names), f"two metrics share a name: {names}")
 
 
@@ -161,7 +160,7 @@ def _check_floors(task: Task[Any, Any], splits: Splits[Any], config: Any) -> tup
 
 def _check_scores(task: Task[Any, Any], predictions: Any, items: Any, config: Any, who: str) -> Scores:
     scores = task.score(predictions, items, config)
-    names = {metric.name for metric in task.metrics}
+    names = {metric.name for metric in task.metrics(config)}
     expect(set(scores.statistics) == names, f"{who} has the scores {sorted(scores.statistics)}, not {sorted(names)}")
     shapes = {array.shape for s in scores.statistics.values() for array in (s.total, s.weight)}
     expect(len(shapes) == 1 and len(min(shapes)) == 1, f"statistics of {who} are not of one shape (U,): {shapes}")

@@ -23,8 +23,9 @@ class Recall:
 
     name = "recall"
     config = RecallConfig
-    primary = Metric(name="error", unit="share of wrong bits")
-    metrics = (primary,)
+
+    def metrics(self, config: RecallConfig) -> tuple[Metric, ...]:
+        return (Metric(name="error", unit="share of wrong bits"),)
 
     def read(self, source: str | Path, config: RecallConfig) -> np.ndarray:
         bits = self.predictor_items(source, config)

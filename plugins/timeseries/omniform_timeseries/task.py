@@ -24,17 +24,13 @@ __all__ = ["Forecast"]
 class Forecast:
     """Forecast many series at once; implements `omniform.task.Task`.
 
-    The metrics depend on the protocol: `metrics_for` names them, and the first is what models are chosen by. `primary`
-    and `metrics` are those of the protocol `native`.
+    The metrics depend on the protocol: MASE and the data's own units, or MSE and MAE of z-scores.
     """
 
     name = "forecast"
     config = ForecastConfig
-    primary = metrics_of("native")[0]
-    metrics = metrics_of("native")
 
-    def metrics_for(self, config: ForecastConfig) -> tuple[Metric, ...]:
-        """Return what `score` measures under this config's protocol, the primary first."""
+    def metrics(self, config: ForecastConfig) -> tuple[Metric, ...]:
         return metrics_of(config.protocol)
 
     def read(self, source: str | Path | pd.DataFrame, config: ForecastConfig) -> Panel:

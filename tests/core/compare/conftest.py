@@ -127,11 +127,12 @@ class ToyTask:
 
     name = "fit"
     config = ToyConfig
-    primary = MSE
-    metrics = (MSE,)
     noise = 0.1
     broken_floor = False
     broken_figures = False
+
+    def metrics(self, config: ToyConfig) -> tuple[Metric, ...]:
+        return (MSE,)
 
     def read(self, source: str | Path, config: ToyConfig) -> tuple[Tensor, Tensor]:
         if source != "sample":

@@ -4,7 +4,6 @@ from math import prod
 
 import pytest
 import torch
-from omniform.mixers.spectformer import SpectralGating
 
 from omniform.errors import IncompatibleError
 from omniform.layout import Layout
@@ -12,6 +11,7 @@ from omniform.mixers.adapt import adapt
 from omniform.mixers.attention import Attention
 from omniform.mixers.gla import GatedLinearAttention
 from omniform.mixers.scan import CROSS, Scan, scan_order
+from omniform.mixers.spectformer import SpectralGating
 
 ORDERS = ("raster", "transposed", "hilbert", "z")
 

@@ -127,8 +127,9 @@ class ToyTask:
 
     name = "regress"
     config = ToyConfig
-    primary = Metric(name="mse")
-    metrics = (Metric(name="mse"), Metric(name="mae"))
+
+    def metrics(self, config: ToyConfig) -> tuple[Metric, ...]:
+        return (Metric(name="mse"), Metric(name="mae"))
 
     def read(self, source: str | Path, config: ToyConfig) -> Table:
         if source == "sample":

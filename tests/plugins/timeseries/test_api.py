@@ -47,7 +47,7 @@ def test_other_data_can_be_gone_on_from(fitted, frame):
 def test_floors_stand_beneath_the_score(fitted):
     scores = fitted.evaluate()
     assert scores.index.tolist() == ["attention", "ridge", "seasonal-naive"]
-    assert scores.columns.tolist() == [metric.name for metric in Forecast().metrics]
+    assert scores.columns.tolist() == [metric.name for metric in Forecast().metrics(fitted.config)]
     assert scores.notna().all(axis=None)
 
 

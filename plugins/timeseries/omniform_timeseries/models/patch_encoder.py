@@ -5,7 +5,6 @@ Shapes: B batch, L lookback, C variates, S = B C series, N patches, D width, H h
 
 from __future__ import annotations
 
-from omniform.positions import Learned
 from torch import Tensor, nn
 
 from omniform.backbones import Sequence
@@ -14,6 +13,7 @@ from omniform.layers import Branch, Layer
 from omniform.layout import Layout
 from omniform.mixers.adapt import adapt
 from omniform.mixers.base import Mixer
+from omniform.positions import Learned
 from omniform.task import Size
 from omniform_timeseries.models.normalization import normalize
 from omniform_timeseries.models.patching import ForecastHead, PatchStem
