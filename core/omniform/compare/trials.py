@@ -70,9 +70,8 @@ class Trials:
             if not scores:
                 contender.fail(causes[contender.name], "learning-rate search")
                 continue
-            best = (min if self.task.metrics(self.config)[0].lower_is_better else max)(
-                scores, key=lambda rate: scores[rate]
-            )
+            choose = min if self.task.metrics(self.config)[0].lower_is_better else max
+            best = choose(scores, key=lambda rate: scores[rate])
             contender.training = replace(contender.training, learning_rate=best)
 
     def repeat(self, contenders: Sequence[Contender], seed: int) -> None:

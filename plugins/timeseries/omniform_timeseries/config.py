@@ -61,7 +61,7 @@ class ForecastConfig:
     )
     model: Literal["patch", "itransformer", "patchtsmixer"] = _option("patch", "the network around the mixer")
     patch: int = _option(16, "rows in a patch")
-    stride: int = _option(8, "rows between the starts of consecutive patches")
+    stride: int = _option(16, "rows between the starts of consecutive patches")
     linear: bool = _option(True, "patch: add a linear map of the whole lookback to the forecast")
     dropout: float = _option(0.1, "share of activations dropped in training")
 
