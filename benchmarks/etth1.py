@@ -34,7 +34,7 @@ def main(which: str) -> None:
     data = os.environ.get("OMNIFORM_DATA")
     if data is None:
         raise ConfigError("set OMNIFORM_DATA to the folder that holds timeseries/ett/ETTh1.csv.gz")
-    mixers, steps = {"mixers": (MIXERS, 300), "longer": ((_best(),), 1500)}[which]
+    mixers, steps = (MIXERS, 300) if which == "mixers" else ((_best(),), 1500)
     source = Path(data) / "timeseries" / "ett" / "ETTh1.csv.gz"
     started = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:

@@ -31,7 +31,6 @@ def test_a_bad_option_is_one_clear_line():
     assert "within the lookback of 3 rows" in app.error[0].value
 
 
-@pytest.mark.slow
 def test_a_comparison_ends_with_a_verdict_and_downloads():
     app = _open()
     app.multiselect[0].set_value(["linear-attention"]).run()

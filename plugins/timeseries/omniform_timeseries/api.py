@@ -76,7 +76,7 @@ class Forecaster:
         fill: Literal["refuse", "forward", "interpolate"] = "refuse",
         model: Literal["patch", "itransformer", "patchtsmixer"] = "patch",
         patch: int = 16,
-        stride: int = 8,
+        stride: int = 16,
         dropout: float = 0.1,
         split: str = "0.7,0.1,0.2",
         params: int = 200_000,

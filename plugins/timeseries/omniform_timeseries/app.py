@@ -12,6 +12,7 @@ from omniform_timeseries.task import Forecast
 __all__ = ["page"]
 
 _SHOWN = 24 * 28
+_SHOWN_SERIES = 3
 _FIELDS = ("model", "protocol", "lookback", "horizon")
 
 
@@ -30,6 +31,8 @@ def page(bench: Workbench) -> None:
     except OmniformError as error:
         st.error(str(error))
         return
-    with st.expander(f"The newest {_SHOWN} rows", expanded=True):
-        st.line_chart(panel.frame().tail(_SHOWN))
+    names = panel.names[:_SHOWN_SERIES]
+    st.caption(f"{len(panel):,} rows of {len(panel.names)} series, every {panel.frequency}; the newest {_SHOWN} rows:")
+    for column, name, values in zip(st.columns(len(names)), names, panel.tail(_SHOWN).values.T, strict=False):
+        column.line_chart({"time": panel.tail(_SHOWN).index, name: values}, x="time", y=name, height=200)
     bench.compare(task, source, config)
