@@ -25,6 +25,7 @@ __all__ = ["Workbench"]
 ConfigT = TypeVar("ConfigT")
 
 _BUDGETS = ("100", "300", "1000", "30s", "1m", "2m", "5m")
+_FIRST, _LAST = ("leaderboard",), ("trade-off", "curves")  # a task's own figures stand between them
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,21 +58,23 @@ class Workbench:
             return None
 
     def compare(self, task: Task[Any, Any], source: str | Path, config: Any) -> None:
-        """Choose mixers and a budget, run the comparison, and show it; the result stays until the next run."""
+        """Choose mixers and a budget, run the comparison, and show it until the data or the options change."""
         names = [system.id for system in host().systems if system.mixer]
         mixers = st.multiselect("Mixers", names, default=[n for n in ("attention", "gla", "mamba") if n in names])
         columns = st.columns(3)
-        budget = columns[0].selectbox("Budget of each run, in steps or time", _BUDGETS)
+        budget = columns[0].selectbox("Budget of each run", _BUDGETS, format_func=lambda text: str(Budget.parse(text)))
         seeds = columns[1].number_input("Seeds", 1, 10, 1)
         params = columns[2].number_input("Parameters", 10_000, 10_000_000, 100_000, step=10_000)
         if st.button("Compare", type="primary", disabled=not mixers):
-            st.session_state.pop("result", None)
+            st.session_state.pop("compared", None)
             try:
-                st.session_state["result"] = self._run(task, source, config, mixers, budget, int(seeds), int(params))
+                result = self._run(task, source, config, mixers, budget, int(seeds), int(params))
+                st.session_state["compared"] = (source, config, result)
             except OmniformError as error:
                 st.error(str(error))
-        if (result := st.session_state.get("result")) is not None:
-            _show(result)
+        match st.session_state.get("compared"):
+            case (before, options, result) if (before, options) == (source, config):
+                _show(result)
 
     def _run(
         self,
@@ -126,6 +129,13 @@ def _ask(name: str, hint: Any, default: Any, text: str) -> Any:
     return st.text_input(label, value=default, help=text)
 
 
+def _pictures(folder: Path) -> list[Path]:
+    """Return a comparison's pictures in reading order."""
+    every = sorted(folder.glob("*.png"))
+    between = [path for path in every if path.stem not in (*_FIRST, *_LAST)]
+    return [path for path in every if path.stem in _FIRST] + between + [path for path in every if path.stem in _LAST]
+
+
 def _show(result: CompareResult) -> None:
     st.subheader("What came out")
     st.info(result.verdict)
@@ -138,14 +148,17 @@ def _show(result: CompareResult) -> None:
             "parameters": row.params,
             "steps": row.steps,
             "ms per item": row.latency_ms,
-            "level with the best": row.tied,
-            "error": row.error or "",
+            "level with the best": "yes" if row.tied else "",
         }
         for row in result.rows
     ]
     st.dataframe(rows, hide_index=True)
-    for picture in sorted((result.report.parent / "figures").glob("*.png")):
-        st.image(str(picture))
+    for row in result.rows:
+        if row.error is not None:
+            st.warning(f"{row.name} failed: {row.error}")
+    columns = st.columns(2)
+    for index, picture in enumerate(_pictures(result.report.parent / "figures")):
+        columns[index % 2].image(str(picture))
     st.download_button("Download the report", result.report.read_bytes(), "report.html", "text/html")
     st.download_button(
         "Download the numbers", (result.report.parent / "compare.json").read_bytes(), "compare.json", "application/json"
