@@ -3,16 +3,13 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test slow check docs
+.PHONY: demo test check docs
 
 demo: .venv/installed  ## real data, a comparison with the floor, pictures and a report
 	$(BIN)/omniform demo --out demo-report
 
 test: .venv/installed  ## the quick tests
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 -m "not slow"
-
-slow: .venv/installed  ## the tests that take minutes
-	$(BIN)/python -m pytest -m slow
 
 check: .venv/installed  ## style, types, and the direction of imports
 	$(BIN)/ruff check

@@ -100,6 +100,7 @@ class Mixer(nn.Module):
 
     traits: Traits
     name: ClassVar[str]  # the zoo's id
+    grid: tuple[int, ...] | None = None  # set by a mixer whose parameters fix it
 
     def __init__(self, dim: int, *, causal: bool = False) -> None:
         super().__init__()
@@ -189,6 +190,8 @@ class Mixer(nn.Module):
         traits = self.traits
         if x.shape[-1] != self.dim:
             raise IncompatibleError(f"{self.name} was built for width {self.dim}, got tokens of {tuple(x.shape)}")
+        if traits.fixed_grid and layout.grid != self.grid:
+            raise IncompatibleError(f"{self.name} was built for the grid {self.grid}, got {layout.grid}; rebuild it")
         if layout.rank not in traits.ranks:
             raise self._refuse(f"a grid of rank {layout.rank}", f"ranks {traits.ranks}; lift it with adapt(...)")
         for kind in set(layout.axes) - set(traits.axes):

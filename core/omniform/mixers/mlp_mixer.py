@@ -11,7 +11,6 @@ from typing import Self
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from omniform.errors import IncompatibleError
 from omniform.layout import AxisKind, Layout
 from omniform.mixers.base import Cost, Mixer, Traits
 
@@ -54,11 +53,6 @@ class MLPMixer(Mixer):
     def make(cls, dim: int, *, grid: tuple[int, ...], axes: tuple[AxisKind, ...], causal: bool) -> Self:
         return cls(dim, grid=grid, causal=causal)
 
-    def check(self, x: Tensor, layout: Layout) -> None:
-        super().check(x, layout)
-        if layout.grid != self.grid:
-            raise IncompatibleError(f"mlp-mixer was built for the grid {self.grid}, got {layout.grid}; rebuild it")
-
     def mix(self, x: Tensor, layout: Layout) -> Tensor:
         y = x.flatten(1, -2).transpose(1, 2)  # (B, D, L)
         y = self.down(F.gelu(self.up(y)))
@@ -66,6 +60,6 @@ class MLPMixer(Mixer):
 
     def cost(self, grid: tuple[int, ...]) -> Cost:
         """Count both matrix products; not GELU."""
-        tokens = prod(self.grid)
+        tokens = self.up.in_features
         weights = 2 * tokens * self.hidden
         return Cost(parameters=weights + self.hidden + tokens, flops=2 * weights * self.dim)

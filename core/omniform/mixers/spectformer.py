@@ -11,7 +11,6 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 
-from omniform.errors import IncompatibleError
 from omniform.layout import AxisKind, Layout
 from omniform.mixers.base import Cost, Mixer, Traits
 
@@ -46,23 +45,18 @@ class SpectralGating(Mixer):
         super().__init__(dim, causal=causal)
         self.grid = tuple(grid)
         # Real and imaginary part lie in a last axis: optimisers and file formats know real numbers better.
-        self.weight = nn.Parameter(0.02 * torch.randn(*_frequencies(self.grid), dim, 2))
+        self.weight = nn.Parameter(0.02 * torch.randn(*_frequencies(grid), dim, 2))
 
     @classmethod
     def make(cls, dim: int, *, grid: tuple[int, ...], axes: tuple[AxisKind, ...], causal: bool) -> Self:
         return cls(dim, grid=grid, causal=causal)
-
-    def check(self, x: Tensor, layout: Layout) -> None:
-        super().check(x, layout)
-        if layout.grid != self.grid:
-            raise IncompatibleError(f"spectformer was built for the grid {self.grid}, got {layout.grid}; rebuild it")
 
     def mix(self, x: Tensor, layout: Layout) -> Tensor:
         dtype = torch.promote_types(x.dtype, torch.float32)
         axes = list(range(1, x.ndim - 1))
         spectrum = torch.fft.rfftn(x.to(dtype), dim=axes)  # (B, *frequencies, D)
         weight = torch.view_as_complex(self.weight.to(dtype))
-        return torch.fft.irfftn(spectrum * weight, list(self.grid), dim=axes).to(x.dtype)
+        return torch.fft.irfftn(spectrum * weight, list(layout.grid), dim=axes).to(x.dtype)
 
     def cost(self, grid: tuple[int, ...]) -> Cost:
         """Count both transforms as 5 n log2 n each, and 6 operations a complex product."""

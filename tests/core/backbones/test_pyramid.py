@@ -46,11 +46,9 @@ def test_down_keeps_masks_and_coordinates():
     assert layout.coords[0, :2, 0].tolist() == [1.0, 5.0]
 
 
-@pytest.mark.parametrize(
-    "name", ["spectformer", *(pytest.param(name, marks=pytest.mark.slow) for name in ("attention", "gla", "window"))]
-)
+@pytest.mark.parametrize("name", ["attention", "convmixer", "spectformer", "window"])
 def test_learns_digits(name):
-    """Tell scikit-learn's 8 x 8 digits apart after ten epochs, where chance is 10 %."""
+    """Tell scikit-learn's 8 x 8 digits apart after eighteen epochs, where chance is 10 %."""
     datasets = pytest.importorskip("sklearn.datasets")
     images, labels = (torch.tensor(part) for part in datasets.load_digits(return_X_y=True))
     images = (images.float() / 8 - 1).reshape(-1, 8, 8, 1)
@@ -63,9 +61,9 @@ def test_learns_digits(name):
         tokens = stem(x) + place
         return head(model(tokens, Layout.of(tokens)).last.mean(dim=(1, 2)))
 
-    optimizer = torch.optim.AdamW([*parts.parameters(), place], lr=6e-3)
+    optimizer = torch.optim.AdamW([*parts.parameters(), place], lr=1e-2)
     order = torch.randperm(1400, generator=torch.Generator().manual_seed(0))
-    for step in range(140):
+    for step in range(250):
         batch = order[torch.arange(step * 100, step * 100 + 100) % 1400]
         optimizer.zero_grad()
         F.cross_entropy(classify(images[batch]), labels[batch]).backward()

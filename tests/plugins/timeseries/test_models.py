@@ -12,7 +12,7 @@ from omniform_timeseries.config import ForecastConfig
 from omniform_timeseries.models import build_model
 from omniform_timeseries.models.itransformer import ITransformer
 from omniform_timeseries.models.patch_encoder import PatchEncoder
-from omniform_timeseries.models.patching import PatchStem, num_patches
+from omniform_timeseries.models.patching import Patches, PatchStem
 from omniform_timeseries.models.patchtsmixer import PatchTSMixer
 
 SIZE = Size(dim=16, hidden=24, depth=2)
@@ -102,17 +102,18 @@ def _copy_encoder_layer(ours, theirs):
 
 def test_patches_cover_the_newest_value():
     for lookback, patch, stride in [(40, 8, 4), (41, 8, 4), (40, 16, 16), (7, 7, 3)]:
-        stem = PatchStem(lookback, 3, patch=patch, stride=stride)
+        cut = Patches(lookback=lookback, length=patch, stride=stride)
+        stem = PatchStem(cut, 3)
         stem.project = nn.Identity()
         patches = stem(torch.arange(lookback, dtype=torch.float32)[None])
-        assert patches.shape[1] == num_patches(lookback, patch, stride)
+        assert patches.shape[1] == cut.count
         assert patches[0, -1].tolist() == list(range(lookback - patch, lookback))
         assert set(patches.flatten().tolist()) == set(range(lookback))
 
 
 def test_patch_encoder_equals_a_straight_line_of_its_parts():
     torch.manual_seed(0)
-    model = PatchEncoder(Attention, SIZE, lookback=40, horizon=8, patch=8, stride=8).double().eval()
+    model = PatchEncoder(Attention, SIZE, patches=Patches(lookback=40, length=8, stride=8), horizon=8).double().eval()
     history = _history(batch=1, variates=1)
     last, spread = history[:, -1:], (history.var(1, keepdim=True, correction=0) + 1e-5).sqrt()
     patches = ((history - last) / spread)[0, :, 0].reshape(5, 8)
@@ -140,7 +141,11 @@ def test_patchtsmixer_equals_transformers_on_copied_weights():
     theirs = transformers.PatchTSMixerForPrediction(config).double().eval()
     torch.manual_seed(0)
     ours = PatchTSMixer(
-        MLPMixer, Size(dim=16, hidden=32, depth=2), lookback=40, horizon=8, patch=8, stride=8, head_rank=None
+        MLPMixer,
+        Size(dim=16, hidden=32, depth=2),
+        patches=Patches(lookback=40, length=8, stride=8),
+        horizon=8,
+        head_rank=None,
     )
     for layer in ours.backbone.layers:  # the paper's expansion factor for the patch perceptron is two
         layer.branches[0].op.mixer = MLPMixer(16, grid=(5,), hidden=10)

@@ -9,6 +9,7 @@ from omniform.task import Size
 from omniform_timeseries.config import ForecastConfig
 from omniform_timeseries.models.itransformer import ITransformer
 from omniform_timeseries.models.patch_encoder import PatchEncoder
+from omniform_timeseries.models.patching import Patches
 from omniform_timeseries.models.patchtsmixer import PatchTSMixer
 
 __all__ = ["FIXED_PARTS", "build_model"]
@@ -30,23 +31,8 @@ def build_model(config: ForecastConfig, *, num_variates: int, mixer: type[Mixer]
             horizon=config.horizon,
             dropout=config.dropout,
         )
+    horizon, dropout = config.horizon, config.dropout
+    patches = Patches(lookback=config.lookback, length=config.patch, stride=config.stride)
     if config.model == "patchtsmixer":
-        return PatchTSMixer(
-            mixer,
-            size,
-            lookback=config.lookback,
-            horizon=config.horizon,
-            patch=config.patch,
-            stride=config.stride,
-            dropout=config.dropout,
-        )
-    return PatchEncoder(
-        mixer,
-        size,
-        lookback=config.lookback,
-        horizon=config.horizon,
-        patch=config.patch,
-        stride=config.stride,
-        dropout=config.dropout,
-        linear=config.linear,
-    )
+        return PatchTSMixer(mixer, size, patches=patches, horizon=horizon, dropout=dropout)
+    return PatchEncoder(mixer, size, patches=patches, horizon=horizon, dropout=dropout, linear=config.linear)

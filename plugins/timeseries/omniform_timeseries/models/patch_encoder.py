@@ -16,7 +16,7 @@ from omniform.mixers.base import Mixer
 from omniform.positions import Learned
 from omniform.task import Size
 from omniform_timeseries.models.normalization import normalize
-from omniform_timeseries.models.patching import ForecastHead, PatchStem
+from omniform_timeseries.models.patching import ForecastHead, Patches, PatchStem
 
 __all__ = ["HEAD_RANK", "PatchEncoder"]
 
@@ -40,17 +40,14 @@ class PatchEncoder(nn.Module):
         mixer: type[Mixer],
         size: Size,
         *,
-        lookback: int,
+        patches: Patches,
         horizon: int,
-        patch: int,
-        stride: int,
         dropout: float = 0.0,
         head_rank: int | None = HEAD_RANK,
         linear: bool = True,
     ) -> None:
         super().__init__()
-        embed = PatchStem(lookback, size.dim, patch=patch, stride=stride)
-        tokens = embed.num_patches
+        tokens = patches.count
 
         def make_layer(index: int, dim: int) -> Layer:
             return Layer(
@@ -58,10 +55,11 @@ class PatchEncoder(nn.Module):
                 Branch(Mlp(dim, size.hidden), nn.LayerNorm(dim), dropout=dropout),
             )
 
-        self.stem = nn.ModuleDict({"embed": embed, "position": Learned(size.dim, (tokens,))})
+        position = Learned(size.dim, (tokens,))
+        self.stem = nn.ModuleDict({"embed": PatchStem(patches, size.dim), "position": position})
         self.backbone = Sequence(make_layer, dim=size.dim, depth=size.depth)
         self.head = ForecastHead(size.dim, tokens, horizon, rank=head_rank, dropout=dropout)
-        self.linear = nn.Linear(lookback, horizon, bias=False) if linear else None
+        self.linear = nn.Linear(patches.lookback, horizon, bias=False) if linear else None
         if self.linear is not None:
             nn.init.zeros_(self.linear.weight)
 

@@ -5,15 +5,31 @@ Shapes: S series (batch times variates), L lookback, N patches, P patch length, 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-__all__ = ["ForecastHead", "PatchStem", "num_patches"]
+__all__ = ["ForecastHead", "PatchStem", "Patches"]
 
 
-def num_patches(lookback: int, patch: int, stride: int) -> int:
-    """Return the number of patches that cover the whole lookback, its last value included."""
-    return 1 + -(-(lookback - patch) // stride)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patches:
+    """How a lookback is cut: patches of `length` rows that begin `stride` rows apart."""
+
+    lookback: int
+    length: int
+    stride: int
+
+    @property
+    def count(self) -> int:
+        """The number of patches that cover the whole lookback, its last value included."""
+        return 1 + -(-(self.lookback - self.length) // self.stride)
+
+    @property
+    def missing(self) -> int:
+        """The rows that the first patch lacks."""
+        return (self.count - 1) * self.stride + self.length - self.lookback
 
 
 class PatchStem(nn.Module):
@@ -23,16 +39,14 @@ class PatchStem(nn.Module):
     which matter most, lie in a whole patch.
     """
 
-    def __init__(self, lookback: int, dim: int, *, patch: int, stride: int) -> None:
+    def __init__(self, patches: Patches, dim: int) -> None:
         super().__init__()
-        self.patch, self.stride = patch, stride
-        self.num_patches = num_patches(lookback, patch, stride)
-        self.missing = (self.num_patches - 1) * stride + patch - lookback
-        self.project = nn.Linear(patch, dim)
+        self.patches = patches
+        self.project = nn.Linear(patches.length, dim)
 
     def forward(self, series: Tensor) -> Tensor:
-        padded = F.pad(series[:, None], (self.missing, 0), mode="replicate")[:, 0]
-        return self.project(padded.unfold(1, self.patch, self.stride))  # (S, N, D)
+        padded = F.pad(series[:, None], (self.patches.missing, 0), mode="replicate")[:, 0]
+        return self.project(padded.unfold(1, self.patches.length, self.patches.stride))  # (S, N, D)
 
 
 class ForecastHead(nn.Module):

@@ -18,7 +18,7 @@ from omniform.mixers.base import Cost, Mixer
 from omniform.task import Size
 from omniform_timeseries.models.normalization import normalize
 from omniform_timeseries.models.patch_encoder import HEAD_RANK
-from omniform_timeseries.models.patching import ForecastHead, PatchStem
+from omniform_timeseries.models.patching import ForecastHead, Patches, PatchStem
 
 __all__ = ["GatedFeatures", "GatedPatches", "PatchTSMixer"]
 
@@ -32,6 +32,7 @@ class GatedPatches(Mixer):
         self.traits = mixer.traits
         super().__init__(mixer.dim)
         self.mixer = mixer
+        self.grid = mixer.grid
         self.gate = nn.Linear(num_patches, num_patches)
 
     def mix(self, x: Tensor, layout: Layout) -> Tensor:
@@ -77,16 +78,14 @@ class PatchTSMixer(nn.Module):
         mixer: type[Mixer],
         size: Size,
         *,
-        lookback: int,
+        patches: Patches,
         horizon: int,
-        patch: int,
-        stride: int,
         dropout: float = 0.0,
         head_rank: int | None = HEAD_RANK,
     ) -> None:
         super().__init__()
-        self.stem = PatchStem(lookback, size.dim, patch=patch, stride=stride)
-        tokens = self.stem.num_patches
+        self.stem = PatchStem(patches, size.dim)
+        tokens = patches.count
 
         def make_layer(index: int, dim: int) -> Layer:
             mix = GatedPatches(adapt(mixer, dim, grid=(tokens,)), tokens)
