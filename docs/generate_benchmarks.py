@@ -89,7 +89,7 @@ def _house() -> str:
         f"| `omniform demo`, after installation | {house['demo_seconds']:.0f} s |",
         f"| a comparison of {compare['contenders']} contenders, {compare['steps']} steps each | "
         f"{compare['total_seconds']:.1f} s, of which {compare['training_seconds']:.1f} s training with its validation "
-        f"and {compare['overhead_seconds']:.1f} s reading, floors, sizes, test scores, intervals, pictures and report |",
+        f"and {compare['overhead_seconds']:.1f} s reading, floors, sizes, test scores, intervals, pictures, report |",
         f"| `make test` | {tests['summary']} |",
         f"\nOn {house['versions']['platform']}, {house['cores']} cores, Python {house['versions']['python']}, "
         f"torch {house['versions']['torch']}.",
