@@ -3,8 +3,8 @@
     OMNIFORM_DATA=... python benchmarks/etth1.py mixers     # eight mixers, 200k parameters, 300 steps, three seeds
     OMNIFORM_DATA=... python benchmarks/etth1.py longer     # the best quick one of them, 1,500 steps, three seeds
 
-About 45 and 15 minutes on one core (OMP_NUM_THREADS=1). The protocol is the literature's: z-scores by training statistics, lookback 336,
-every test window at stride 1. Learning rates are chosen on validation.
+About 45 and 15 minutes on one core (OMP_NUM_THREADS=1). The protocol is the literature's: z-scores by training
+statistics, lookback 336, every test window at stride 1. Learning rates are chosen on validation.
 """
 
 from __future__ import annotations
