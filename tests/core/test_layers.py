@@ -13,6 +13,7 @@ from omniform.layers import Branch, Context, Layer, Modulation
 from omniform.layout import Layout
 from omniform.linear import replace_linear
 from omniform.mixers.attention import Attention
+from omniform.mixers.base import Mixer, Traits
 from omniform.mixers.cross_attention import CrossAttention
 from omniform.mixers.gla import GatedLinearAttention
 
@@ -153,3 +154,24 @@ def test_replace_linear_replaces_what_it_is_asked_to():
     torch.testing.assert_close(model(x), 2 * before)
     with pytest.raises(ConfigError, match="no layer to replace"):
         replace_linear(model, _Doubled, lambda name, linear: False)
+
+
+class _Reverse(Mixer):
+    """Turn a sequence around; blind to masks, so that each sequence must be run by itself."""
+
+    name = "reverse"
+    traits = Traits(padding="alone", cost="linear")
+
+    def mix(self, x, layout):
+        assert layout.mask is None
+        return x.flip(1)
+
+
+def test_a_mixer_blind_to_masks_is_run_on_each_sequence_alone():
+    mixer, x = _Reverse(DIM), torch.randn(2, 4, DIM)
+    mask = torch.tensor([[True, False, True, True], [False, True, True, False]])
+    y = mixer(x, Layout((4,), mask=mask))
+    torch.testing.assert_close(y[0, [0, 2, 3]], x[0, [3, 2, 0]])
+    torch.testing.assert_close(y[1, [1, 2]], x[1, [2, 1]])
+    packed = mixer(x.reshape(1, 8, DIM), Layout((8,), offsets=torch.tensor([0, 3, 8])))
+    torch.testing.assert_close(packed[0], x.reshape(8, DIM)[[2, 1, 0, 7, 6, 5, 4, 3]])

@@ -221,7 +221,7 @@ class Mixer(nn.Module):
             coords = None if layout.coords is None else layout.coords.expand(len(mask), -1, -1)[b : b + 1, valid]
             if alone.shape[1]:
                 mixed = self.mix(alone, Layout((alone.shape[1],), layout.axes, coords=coords))
-                out = out.index_put((torch.tensor(b, device=x.device), valid.nonzero()[:, 0]), mixed[0])
+                out = out.index_put((torch.tensor(b, device=x.device), valid.nonzero()[:, 0]), mixed[0].to(out.dtype))
         return out
 
 
