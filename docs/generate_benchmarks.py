@@ -24,7 +24,7 @@ def main() -> None:
     parts = [
         _HEAD,
         _comparison("etth1_mixers", "Eight mixers on ETTh1, 96 hours ahead"),
-        _comparison("etth1_longer", "The best quick mixer by validation, five times as long"),
+        _comparison("etth1_longer", "The best quick mixer by validation, twice as long"),
         _house(),
     ]
     PAGE.write_text("\n".join(parts), encoding="utf-8")
