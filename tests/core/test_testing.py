@@ -82,18 +82,14 @@ class FixedGrid(Mixer):
     name = "fixed-grid"
     traits = Traits(padding="refused", fixed_grid=True, cost="quadratic")
 
-    def __init__(self, dim: int, *, length: int, causal: bool = False) -> None:
+    def __init__(self, dim: int, *, grid: tuple[int, ...], causal: bool = False) -> None:
         super().__init__(dim, causal=causal)
-        self.over_tokens = nn.Linear(length, length)
+        self.grid = grid
+        self.over_tokens = nn.Linear(prod(grid), prod(grid))
 
     @classmethod
     def make(cls, dim: int, *, grid: tuple[int, ...], axes: Any, causal: bool) -> FixedGrid:
-        return cls(dim, length=prod(grid), causal=causal)
-
-    def check(self, x: Tensor, layout: Layout) -> None:
-        super().check(x, layout)
-        if layout.num_tokens != self.over_tokens.in_features:
-            raise self._refuse(f"{layout.num_tokens} tokens", f"{self.over_tokens.in_features}; rebuild it")
+        return cls(dim, grid=grid, causal=causal)
 
     def mix(self, x: Tensor, layout: Layout) -> Tensor:
         return self.over_tokens(x.mT).mT

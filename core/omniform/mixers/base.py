@@ -36,7 +36,7 @@ class Traits:
         padding: `"native"` reads a mask; `"alone"` is run on each sequence by itself (right, but a loop; rank 1 only);
             `"refused"`.
         global_tokens: leading global tokens see, and are seen by, all tokens.
-        fixed_grid: its parameters fix the grid, given to the constructor.
+        fixed_grid: its parameters fix the grid, which the constructor is given and keeps as `grid`.
         cost: growth of multiply-adds and saved bytes with the number of tokens; `"subquadratic"` is between
             loglinear and quadratic, as axial attention's L^1.5.
         compiles: `torch.compile` takes it without a graph break (unpacked input).
