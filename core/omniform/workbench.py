@@ -25,7 +25,7 @@ __all__ = ["Workbench"]
 ConfigT = TypeVar("ConfigT")
 
 _BUDGETS = ("100", "300", "1000", "30s", "1m", "2m", "5m")
-_FIRST, _LAST = ("leaderboard",), ("trade-off", "curves")  # a task's own figures stand between them
+_PLACES = {"leaderboard": 0, "curves": 2, "trade-off": 2}  # a task's own figures stand between them
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +40,13 @@ class Workbench:
         if choice == "sample":
             return "sample"
         upload = st.file_uploader("File", type=list(types))
-        return None if upload is None else _keep(upload.name, upload.getvalue())
+        if upload is None:
+            return None
+        # once per upload, not per rerun: the path is what a result is remembered by
+        kept: dict[str, Path] = st.session_state.setdefault("uploads", {})
+        if upload.file_id not in kept:
+            kept[upload.file_id] = _keep(upload.name, upload.getvalue())
+        return kept[upload.file_id]
 
     def config(self, cls: type[ConfigT], fields: Sequence[str], defaults: ConfigT) -> ConfigT | None:
         """Ask for the named fields of a frozen config; say what is wrong with them in one line."""
@@ -131,9 +137,7 @@ def _ask(name: str, hint: Any, default: Any, text: str) -> Any:
 
 def _pictures(folder: Path) -> list[Path]:
     """Return a comparison's pictures in reading order."""
-    every = sorted(folder.glob("*.png"))
-    between = [path for path in every if path.stem not in (*_FIRST, *_LAST)]
-    return [path for path in every if path.stem in _FIRST] + between + [path for path in every if path.stem in _LAST]
+    return sorted(folder.glob("*.png"), key=lambda path: (_PLACES.get(path.stem, 1), path.stem))
 
 
 def _show(result: CompareResult) -> None:

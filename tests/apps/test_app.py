@@ -2,8 +2,10 @@
 
 from importlib.util import find_spec
 
+import numpy as np
 import pytest
 
+pd = pytest.importorskip("pandas")
 streamlit_testing = pytest.importorskip("streamlit.testing.v1")
 pytest.importorskip("tsdata")
 
@@ -38,3 +40,21 @@ def test_a_comparison_ends_with_a_verdict_and_downloads():
     assert not app.exception
     assert "ridge" in app.info[0].value
     assert len(app.dataframe) == 1
+
+
+def test_an_upload_is_kept_once_and_its_result_stays():
+    rng = np.random.default_rng(0)
+    stamps = pd.date_range("2024-01-01", periods=600, freq="h")
+    table = pd.DataFrame(
+        {"time": stamps, "load": 10 + np.sin(np.arange(600) / 24 * 2 * np.pi) + rng.normal(0, 0.1, 600)}
+    )
+    app = _open()
+    app.radio[0].set_value("upload").run()
+    app.file_uploader[0].set_value(("load.csv", table.to_csv(index=False).encode(), "text/csv")).run()
+    assert not app.exception
+    assert not app.error
+    app.multiselect[0].set_value(["linear-attention"]).run()
+    app.button[0].click().run()
+    (verdict,) = [info.value for info in app.info]
+    app.run()  # as any click does, a download's too
+    assert [info.value for info in app.info] == [verdict]

@@ -31,8 +31,8 @@ def page(bench: Workbench) -> None:
     except OmniformError as error:
         st.error(str(error))
         return
-    names = panel.names[:_SHOWN_SERIES]
+    newest, names = panel.tail(_SHOWN), panel.names[:_SHOWN_SERIES]
     st.caption(f"{len(panel):,} rows of {len(panel.names)} series, every {panel.frequency}; the newest {_SHOWN} rows:")
-    for column, name, values in zip(st.columns(len(names)), names, panel.tail(_SHOWN).values.T, strict=False):
-        column.line_chart({"time": panel.tail(_SHOWN).index, name: values}, x="time", y=name, height=200)
+    for column, name, values in zip(st.columns(len(names)), names, newest.values.T, strict=False):
+        column.line_chart({"time": newest.index, name: values}, x="time", y=name, height=200)
     bench.compare(task, source, config)
