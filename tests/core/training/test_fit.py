@@ -120,10 +120,10 @@ def test_a_time_budget_counts_validation_and_keeps_room_for_the_last() -> None:
         return inner(model)
 
     training = Training(batch_size=8, precision="32", validate_every=0.25)
-    result = run(Budget(seconds=1.0), training=training, validate=validate)
-    assert 0.8 < result.seconds < 1.3
+    result = run(Budget(seconds=2.0), training=training, validate=validate)  # long beside a busy machine's stalls
+    assert 1.8 < result.seconds < 2.3
     assert result.steps > 20
-    assert 2 <= sum(record.validation is not None for record in result.history) <= 5  # fewer on a loaded machine
+    assert sum(record.validation is not None for record in result.history) in (4, 5)
     assert result.history[-1].learning_rate < 0.2 * max(record.learning_rate for record in result.history)
 
 
