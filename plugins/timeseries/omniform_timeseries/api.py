@@ -25,6 +25,7 @@ from omniform_timeseries.windows import Windows, latest_window
 
 __all__ = ["Forecaster"]
 
+_DEFAULT = ForecastConfig()
 _HISTORY = "history.parquet"
 
 
@@ -69,16 +70,16 @@ class Forecaster:
         self,
         mixer: str = "gla",
         *,
-        horizon: int = 24,
-        lookback: int = 168,
-        season: int | None = None,
-        frequency: str | None = None,
-        fill: Literal["refuse", "forward", "interpolate"] = "refuse",
-        model: Literal["patch", "itransformer", "patchtsmixer"] = "patch",
-        patch: int = 16,
-        stride: int = 16,
-        dropout: float = 0.1,
-        split: str = "0.7,0.1,0.2",
+        horizon: int = _DEFAULT.horizon,
+        lookback: int = _DEFAULT.lookback,
+        season: int | None = _DEFAULT.season,
+        frequency: str | None = _DEFAULT.frequency,
+        fill: Literal["refuse", "forward", "interpolate"] = _DEFAULT.fill,
+        model: Literal["patch", "itransformer", "patchtsmixer"] = _DEFAULT.model,
+        patch: int = _DEFAULT.patch,
+        stride: int = _DEFAULT.stride,
+        dropout: float = _DEFAULT.dropout,
+        split: str = _DEFAULT.split,
         params: int = 200_000,
         depth: int = 2,
         seed: int = 0,
