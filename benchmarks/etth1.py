@@ -55,8 +55,7 @@ def main(which: str) -> None:
             command=shlex.join(["python", "benchmarks/etth1.py", which]),
         )
         measured = result.as_json() | {"data": "ETTh1", "report": None, "seconds": time.perf_counter() - started}
-        for picture in (out / "figures").glob("*.png"):
-            shutil.copy(picture, RESULTS / f"etth1_{which}_{picture.name}")
+        shutil.copy(out / "figures" / "leaderboard.png", RESULTS / f"etth1_{which}_leaderboard.png")
     (RESULTS / f"etth1_{which}.json").write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
     print(result.summary())
 
