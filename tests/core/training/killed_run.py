@@ -1,6 +1,7 @@
 """Train the toy network in a process of its own: `python killed_run.py FOLDER STEPS resume|start`.
 
-Checkpoints come often here, so that a kill finds one; each step naps, so that it comes in the middle of an epoch.
+Checkpoints come often here, so that a kill finds one; each step naps, so that it comes before the end. The epoch is
+a prime longer than any run here has steps, so that no checkpoint falls on its end.
 """
 
 import sys
@@ -15,9 +16,10 @@ from omniform.training import loop
 from omniform.training.config import Training
 from omniform.training.fit import fit
 
+ITEMS = 401  # step * 8 is a multiple of it only from step 401 on
 
 def train(folder: Path, steps: int, *, resume: bool, nap: float) -> None:
-    network, splits = make_network(dropout=0.3), make_splits(53)
+    network, splits = make_network(dropout=0.3), make_splits(ITEMS)
     torch.manual_seed(5)
     model = network.build(Size(dim=8, hidden=16, depth=1))
     fit(
