@@ -1,22 +1,12 @@
-"""What every op checks before it works: its backend, and that tensors have the shapes its docstring names."""
-
-from typing import Literal, get_args
+"""What every op checks before it works: that tensors have the shapes its docstring names."""
 
 from torch import Tensor
 
-__all__ = ["Backend", "ShapeError", "check_backend", "check_shape"]
-
-Backend = Literal["auto", "reference", "cpu"]
+__all__ = ["ShapeError", "check_shape"]
 
 
 class ShapeError(ValueError):
     """A tensor does not have the shape that an op's docstring names."""
-
-
-def check_backend(backend: str) -> None:
-    """Refuse a backend that does not exist."""
-    if backend not in get_args(Backend):
-        raise ValueError(f"expected backend to be one of {', '.join(get_args(Backend))}; got {backend!r}")
 
 
 def check_shape(name: str, tensor: Tensor | None, *allowed: tuple[int, ...]) -> None:

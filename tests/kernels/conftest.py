@@ -14,6 +14,12 @@ def _seed():
 
 
 @pytest.fixture
+def device() -> torch.device:
+    """Where Triton's kernels run: a GPU if there is one, else the interpreter on the CPU."""
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture
 def gradients():
     """Run a function on fresh leaves; return its outputs and the gradient of a random projection of all of them."""
 
@@ -22,7 +28,7 @@ def gradients():
         outputs = function(*leaves)
         outputs = outputs if isinstance(outputs, tuple) else (outputs,)
         generator = torch.Generator().manual_seed(1)
-        weights = [torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out.dtype) for out in outputs]
+        weights = [torch.randn(out.shape, generator=generator, dtype=torch.float64).to(out) for out in outputs]
         return [*outputs, *torch.autograd.grad(outputs, leaves, weights, materialize_grads=True)]
 
     return run

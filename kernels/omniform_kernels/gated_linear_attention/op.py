@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from omniform_kernels.checks import Backend, ShapeError, check_backend, check_shape
+from omniform_kernels.backends import Backend, choose
+from omniform_kernels.checks import ShapeError, check_shape
 from omniform_kernels.gated_linear_attention import cpu, reference
 
 __all__ = ["gated_linear_attention"]
@@ -46,9 +47,9 @@ def gated_linear_attention(
 
     Source: Yang et al., Gated Linear Attention Transformers with Hardware-Efficient Training, arXiv 2312.06635.
     """
-    check_backend(backend)
     _check_shapes(q, k, v, log_decay, initial_state)
     dtype = torch.promote_types(torch.promote_types(q.dtype, v.dtype), torch.float32)
+    form = choose(backend, q.device, dtype)
     B, L, H, Dk = q.shape
     if log_decay is None:
         log_decay = q.new_zeros(B, L, H)
@@ -59,7 +60,7 @@ def gated_linear_attention(
     factor = Dk**-0.5 if scale is None else scale
     with torch.autocast(q.device.type, enabled=False):
         inputs = (q.to(dtype) * factor, k.to(dtype), v.to(dtype), log_decay.to(dtype), initial_state.to(dtype))
-        if backend == "reference" or (backend == "auto" and L == 1):
+        if form == "reference" or (backend == "auto" and L == 1):
             out, state = reference.recurrent(*inputs)
         else:
             out, state = cpu.chunked(*inputs)

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from omniform_kernels.checks import Backend, ShapeError, check_backend
+from omniform_kernels.backends import Backend, choose
+from omniform_kernels.checks import ShapeError
 from omniform_kernels.long_convolution import cpu, reference
 
 __all__ = ["long_convolution"]
@@ -33,12 +34,12 @@ def long_convolution(x: Tensor, filters: Tensor, *, causal: bool = True, backend
 
     Source: Poli et al., Hyena Hierarchy, arXiv 2302.10866; on grids, Zimerman and Wolf, arXiv 2309.13600.
     """
-    check_backend(backend)
     _check_shapes(x, filters, causal)
     origin = tuple(0 if causal else size // 2 for size in filters.shape[:-1])
     dtype = torch.promote_types(x.dtype, torch.float32)
+    form = choose(backend, x.device, dtype)
     inputs = (x.to(dtype), filters.to(dtype), origin)
-    y = reference.direct(*inputs) if backend == "reference" else cpu.fourier(*inputs)
+    y = reference.direct(*inputs) if form == "reference" else cpu.fourier(*inputs)
     return y.to(x.dtype)
 
 

@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from omniform_kernels.checks import Backend, ShapeError, check_backend, check_shape
+from omniform_kernels.backends import Backend, choose
+from omniform_kernels.checks import ShapeError, check_shape
 from omniform_kernels.neighborhood_attention import cpu, reference
 
 __all__ = ["neighborhood_attention"]
@@ -51,15 +52,15 @@ def neighborhood_attention(
     Source: Hassani et al., Neighborhood Attention Transformer, arXiv 2204.07143; dilated, Hassani and Shi,
     arXiv 2209.15001.
     """
-    check_backend(backend)
     dilation = (1,) * len(kernel_size) if dilation is None else dilation
     _check_shapes(q, k, v, kernel_size, dilation, bias, mask)
     dtype = torch.promote_types(torch.promote_types(q.dtype, v.dtype), torch.float32)
+    form = choose(backend, q.device, dtype)
     factor = q.shape[-1] ** -0.5 if scale is None else scale
     bias = None if bias is None else bias.to(dtype)
     with torch.autocast(q.device.type, enabled=False):
         inputs = (q.to(dtype) * factor, k.to(dtype), v.to(dtype), kernel_size, dilation, bias, mask)
-        out = reference.dense(*inputs) if backend == "reference" else cpu.tiled(*inputs)
+        out = reference.dense(*inputs) if form == "reference" else cpu.tiled(*inputs)
     return out.to(v.dtype)
 
 

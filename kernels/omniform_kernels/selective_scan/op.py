@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from omniform_kernels.checks import Backend, ShapeError, check_backend, check_shape
+from omniform_kernels.backends import Backend, choose
+from omniform_kernels.checks import ShapeError, check_shape
 from omniform_kernels.selective_scan import cpu, reference
 
 __all__ = ["selective_scan"]
@@ -48,14 +49,14 @@ def selective_scan(
 
     Source: Gu and Dao, Mamba: Linear-Time Sequence Modeling with Selective State Spaces, arXiv 2312.00752.
     """
-    check_backend(backend)
     _check_shapes(x, dt, A, B, C, D, initial_state)
     dtype = torch.promote_types(torch.promote_types(x.dtype, A.dtype), torch.float32)
+    form = choose(backend, x.device, dtype)
     if initial_state is None:
         initial_state = x.new_zeros(x.shape[0], *A.shape, dtype=dtype)
     with torch.autocast(x.device.type, enabled=False):
         inputs = (x.to(dtype), dt.to(dtype), A.to(dtype), B.to(dtype), C.to(dtype), initial_state.to(dtype))
-        y, state = reference.recurrent(*inputs) if backend == "reference" else cpu.blocked(*inputs)
+        y, state = reference.recurrent(*inputs) if form == "reference" else cpu.blocked(*inputs)
         if D is not None:
             y = y + D.to(dtype) * x.to(dtype)
     return y.to(x.dtype), state

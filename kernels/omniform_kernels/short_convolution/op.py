@@ -3,7 +3,8 @@
 import torch
 from torch import Tensor
 
-from omniform_kernels.checks import Backend, ShapeError, check_backend, check_shape
+from omniform_kernels.backends import Backend, choose
+from omniform_kernels.checks import ShapeError, check_shape
 from omniform_kernels.short_convolution import cpu, reference
 
 __all__ = ["short_convolution"]
@@ -39,7 +40,6 @@ def short_convolution(
         ShapeError: shapes do not fit each other.
         ValueError: the backend does not exist.
     """
-    check_backend(backend)
     if x.ndim != 3 or weight.ndim != 2 or weight.shape[1] == 0:
         raise ShapeError(f"expected x (B, L, C) and weight (C, K >= 1); got {tuple(x.shape)}, {tuple(weight.shape)}")
     B, L, C = x.shape
@@ -49,9 +49,10 @@ def short_convolution(
     check_shape("initial_state", initial_state, (B, K - 1, C))
     if initial_state is None:
         initial_state = x.new_zeros(B, K - 1, C)
+    form = choose(backend, x.device, x.dtype)
     context = torch.cat([initial_state.to(x.dtype), x], dim=1)  # (B, K - 1 + L, C)
     weight = weight.to(x.dtype)
-    y = reference.windowed(context, weight) if backend == "reference" else cpu.shifted(context, weight)
+    y = reference.windowed(context, weight) if form == "reference" else cpu.shifted(context, weight)
     if bias is not None:
         y = y + bias.to(x.dtype)
     return y, context[:, L:]

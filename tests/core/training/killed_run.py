@@ -18,6 +18,7 @@ from omniform.training.fit import fit
 
 ITEMS = 401  # step * 8 is a multiple of it only from step 401 on
 
+
 def train(folder: Path, steps: int, *, resume: bool, nap: float) -> None:
     network, splits = make_network(dropout=0.3), make_splits(ITEMS)
     torch.manual_seed(5)
