@@ -74,7 +74,7 @@ class Library:
 
     def _key(self, program: str) -> str:
         """Name a build by all that shapes it, the processor included: the cache may be shared between machines."""
-        sources = sorted(_HEADERS.glob("*.h")) + [self.source]
+        sources = [*sorted(_HEADERS.glob("*.h")), self.source]
         parts = [path.read_text() for path in sources] + [program, _processor(), *_FLAGS]
         return hashlib.sha256("\0".join(parts).encode()).hexdigest()[:16]
 

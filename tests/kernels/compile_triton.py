@@ -52,7 +52,8 @@ def compile_launches(op: str, arch: int) -> dict[str, int]:
     backends._is_interpreted = lambda: True  # lets tensors on the CPU through; nothing is run
     path = Path(__file__).parent / "launches" / f"{op}.py"
     spec = importlib.util.spec_from_file_location(op, path)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     module.launch()

@@ -13,7 +13,7 @@ HERE = Path(__file__).parent
 SHARED_MEMORY = {
     80: 163 * 1024,
     90: 227 * 1024,
-}  # bytes a block may have (CUDA C++ Programming Guide, compute capabilities)
+}  # bytes a block may have, by compute capability
 
 
 OPS = sorted(path.parent.name for path in Path(omniform_kernels.__file__).parent.glob("*/triton.py"))

@@ -64,7 +64,7 @@ def test_a_killed_run_resumes_to_the_bit(tmp_path: Path) -> None:
     first = kill_after_checkpoints(start(killed, "start"), killed, 2)
     second = kill_after_checkpoints(start(killed, "resume"), killed, 4)
     assert 0 < first < second < STEPS
-    assert first * 8 % ITEMS and second * 8 % ITEMS, "each kill comes within an epoch"
+    assert all(step * 8 % ITEMS for step in (first, second)), "each kill comes within an epoch"
     train(killed, STEPS, resume=True, nap=0.0)
     train(whole, STEPS, resume=False, nap=0.0)
 
