@@ -148,11 +148,14 @@ def _app() -> Finding:
 
 
 def _compiler() -> Finding:
-    absent = [tool for tool in ("g++", "ninja") if shutil.which(tool) is None]
-    if absent:
-        detail = f"no {' and no '.join(absent)}; only compiled CPU kernels need them, and nothing requires those"
-        return Finding("absent", detail, "apt install g++ ninja-build")
-    return Finding("ok", "g++ and ninja")
+    from omniform_kernels.compiler import compiler
+
+    if os.environ.get("OMNIFORM_NATIVE") == "0":
+        return Finding("absent", "switched off by OMNIFORM_NATIVE=0; plain torch runs instead of compiled C++")
+    found = compiler()
+    if found is None:
+        return Finding("absent", "no C++ compiler; plain torch runs instead, several times slower", "apt install g++")
+    return Finding("ok", f"{found}, for the CPU forms of the kernels")
 
 
 CHECKS = (

@@ -82,6 +82,6 @@ def _has_triton() -> bool:
 
 @torch.compiler.assume_constant_result
 def _is_interpreted() -> bool:
-    import triton
+    from triton import knobs
 
-    return triton.knobs.runtime.interpret
+    return knobs.runtime.interpret

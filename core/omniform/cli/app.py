@@ -15,6 +15,7 @@ from typer.main import get_command
 
 from omniform import __version__
 from omniform.cli import launch, listing
+from omniform.cli.bench import bench_app
 from omniform.cli.domain import domain_app
 from omniform.cli.options import markup_free
 from omniform.errors import OmniformError
@@ -59,6 +60,7 @@ def build(arguments: Sequence[str]) -> typer.Typer:
     app.command("doctor", help="Examine this machine and say what is missing.")(listing.doctor)
     app.command("plugins", help="List every plugin found, and what failed to load.")(listing.plugins)
     app.add_typer(listing.zoo_app, name="zoo", help="List every system, with its paper and traits.")
+    app.add_typer(bench_app, name="bench", help="Time what computes here beside its peers.")
     app.command("app", help="Open the Streamlit app.")(launch.app)
     named = next((word for word in arguments if not word.startswith("-")), None)
     if named in {lack.domain.name for lack in host().missing}:

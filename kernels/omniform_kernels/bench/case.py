@@ -11,7 +11,7 @@ Run = Callable[[], object]
 """Do the work once; everything that is not to be timed was prepared before."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Target:
     """A wish: `form` is at least `ratio` times as fast as `peer` (below 1: at most 1 / ratio times as slow)."""
 
