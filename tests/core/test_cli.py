@@ -96,6 +96,8 @@ FLAGS = {
     (): {"--version"},
     ("app",): set(),
     ("demo",): {"--domain", "--out", "--json"},
+    ("bench",): set(),
+    ("bench", "kernels"): {"--device", "--threads", "--json"},
     ("doctor",): {"--json"},
     ("plugins",): {"--json"},
     ("toy",): set(),
