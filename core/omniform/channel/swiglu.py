@@ -5,11 +5,11 @@ from __future__ import annotations
 from math import prod
 
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from omniform.channel.base import ChannelMixer
 from omniform.layout import Layout
 from omniform.mixers.base import Cost
+from omniform_kernels.swiglu import swiglu
 
 __all__ = ["SwiGLU"]
 
@@ -24,7 +24,7 @@ class SwiGLU(ChannelMixer):
 
     def forward(self, x: Tensor, layout: Layout) -> Tensor:
         gate, up = self.gate_up(x).chunk(2, dim=-1)  # 2 x (B, *grid, hidden)
-        return self.down(F.silu(gate) * up)
+        return self.down(swiglu(gate, up))
 
     def cost(self, grid: tuple[int, ...]) -> Cost:
         weights = 3 * self.dim * self.hidden

@@ -6,6 +6,7 @@ Shapes: B batch, L tokens, D width, H heads, K key heads (H a multiple of K), d 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from math import prod
 from typing import Any, Self
 
@@ -16,7 +17,9 @@ from torch import Tensor, nn
 from omniform.errors import ConfigError, IncompatibleError
 from omniform.layout import AxisKind, Layout
 from omniform.mixers.base import Cost, Mixer, State, Traits, default_heads
-from omniform.positions import AttentionBias, Rotary, token_positions
+from omniform.positions import Alibi, AttentionBias, Rotary, token_positions
+from omniform_kernels.decode_attention import decode_attention
+from omniform_kernels.packed_attention import packed_attention
 
 __all__ = ["Attention", "AttentionState", "check_heads"]
 
@@ -156,6 +159,8 @@ class Attention(Mixer):
             counts=state.counts + valid[:, layout.num_global :].sum(1),
             places=None if self.bias is None else _append(state.places, places, batch),
         )
+        if n == 1 and self.bias is None and (x.is_cuda or self.num_kv_heads < self.num_heads):
+            return self._decode(q, after, state.mask), after  # on a CPU faster by the keys that it does not repeat
         before = state.mask[:, None].expand(-1, n, -1)
         own = torch.ones(n, n, dtype=torch.bool, device=x.device).tril().expand(batch, -1, -1)
         visible = torch.cat([before, own], dim=2)[:, None]  # (B, 1, n, L + n)
@@ -197,6 +202,24 @@ class Attention(Mixer):
         y = F.scaled_dot_product_attention(q, k, v, mask, is_causal=is_causal, enable_gqa=grouped)
         return self.out(y.transpose(1, 2).flatten(2))  # (B, Lq, D)
 
+    def _decode(self, q: Tensor, state: AttentionState, before: Tensor) -> Tensor:
+        """Attend from one token (B, H, 1, d), which sees itself, valid or not, to the state's keys."""
+        visible = torch.cat([before, before.new_ones(len(before), 1)], dim=1)  # (B, L + 1)
+        y = decode_attention(q[:, :, 0], state.keys.transpose(1, 2), state.values.transpose(1, 2), mask=visible)
+        return self.out(y.flatten(1))[:, None]  # (B, 1, D)
+
+    def _forward_packed(self, x: Tensor, layout: Layout, offsets: Tensor) -> Tensor:
+        """Attend within each sequence where it lies: nothing is padded."""
+        places = _places(x, layout)
+        q, k, v = (part[0].transpose(0, 1) for part in self._project(x, places))  # (T, H or K, d)
+        slopes, bias = None, None
+        if isinstance(self.bias, Alibi) and layout.coords is None:
+            slopes = self.bias.slopes
+        elif self.bias is not None:
+            bias = partial(_packed_bias, self.bias, places[0][0])
+        y = packed_attention(q, k, v, offsets, causal=self.causal, slopes=slopes, bias=bias)
+        return self.out(y.flatten(1))[None]  # (1, T, D)
+
     def _score_bias(self, queries: Places, keys: Places, dtype: torch.dtype) -> Tensor | None:
         if self.bias is None:
             return None
@@ -228,6 +251,11 @@ def check_heads(dim: int, num_heads: int | None, num_kv_heads: int | None = None
     if num_kv_heads < 1 or num_heads % num_kv_heads:
         raise ConfigError(f"expected num_kv_heads to divide the {num_heads} heads, got {num_kv_heads}")
     return num_heads, num_kv_heads
+
+
+def _packed_bias(bias: AttentionBias, positions: Tensor, queries: Tensor, keys: Tensor) -> Tensor:
+    """Return biases `(H, m, n)` between tokens of these indices, which stand at `positions` (T, R)."""
+    return bias(positions[None, queries], positions[None, keys])[0]
 
 
 def _places(x: Tensor, layout: Layout) -> Places:

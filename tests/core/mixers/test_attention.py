@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ FORMS: dict[str, dict[str, Any]] = {
     "rotary": {"rotary": Rotary()},
     "alibi": {"bias": Alibi(4)},
     "causal": {"causal": True},
+    "causal-rotary-grouped": {"causal": True, "rotary": Rotary(), "num_kv_heads": 2},
     "causal-rotary-alibi-grouped": {"causal": True, "rotary": Rotary(), "bias": Alibi(4), "num_kv_heads": 1},
 }
 CAUSAL = {name: form for name, form in FORMS.items() if form.get("causal")}
@@ -147,6 +149,23 @@ def test_weights_give_the_output(form: dict[str, Any], side: str) -> None:
     torch.testing.assert_close(y[mask], mixer(x, layout)[mask])
     torch.testing.assert_close(weights.sum(-1), mask[:, None].expand(-1, 4, -1).double())
     assert not weights.masked_select(~mask[:, None, None].expand_as(weights)).any()
+
+
+@pytest.mark.parametrize("placed", [False, True], ids=["index", "coords"])
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_packed_sequences_equal_each_by_itself(form: dict[str, Any], placed: bool) -> None:
+    mixer, x, bounds = _build(**form), _tokens(1, 11, 16).requires_grad_(), [0, 4, 4, 5, 11]
+    coords = 5 * _tokens(1, 11, 2, seed=2) if placed else None
+    packed = mixer(x, Layout((11,), offsets=torch.tensor(bounds), coords=coords))
+    parts = [
+        mixer(x[:, a:b], Layout((b - a,), coords=None if coords is None else coords[:, a:b]))
+        for a, b in pairwise(bounds)
+        if a < b
+    ]
+    alone = torch.cat(parts, 1)
+    torch.testing.assert_close(packed, alone)
+    grads = [torch.autograd.grad(y.square().sum(), [x, *mixer.parameters()]) for y in (packed, alone)]
+    torch.testing.assert_close(*grads)
 
 
 def test_weights_of_packed_sequences_are_refused() -> None:
