@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from omniform_kernels.bench.table import duration
+
 ROOT = Path(__file__).parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -18,6 +20,9 @@ differences have 95 % intervals from a paired circular block bootstrap, seeds ne
 literature's protocol: z-scores by training statistics, lookback 336, horizon 96, split 8640, 2880, 2880, all 2,785 test
 windows. Seconds of ETTh1 runs were taken on one thread beside other work on the machine: compare scores there, not
 speed.
+
+The ops underneath are timed interleaved with their peers in one process, medians; a ratio above 1 means that ours is
+faster. An op that is off its definition by more than its bound is not timed.
 """
 
 
@@ -27,6 +32,10 @@ def main() -> None:
         _comparison("etth1_mixers", "Eight mixers on ETTh1, 96 hours ahead"),
         _comparison("etth1_longer", "The best quick mixer by validation, twice as long"),
         _house(),
+        _kernels("kernels_cpu", "Ops beside peers, two threads"),
+        _kernels("kernels_cpu_one_thread", "Ops beside peers, one thread"),
+        _scaling(),
+        _forms(),
     ]
     PAGE.write_text("\n".join(parts), encoding="utf-8")
 
@@ -97,6 +106,77 @@ def _house() -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _kernels(name: str, title: str) -> str:
+    result = json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+    lines = [
+        f"## {title}\n",
+        f"    {result['command']}\n",
+        f"On {result['device']}, {result['threads']} threads, torch {result['versions']['torch']}.\n",
+        "| op | what | form | time | peers: time (how many times as long as ours) | wished | relative error |",
+        "| --- | --- | --- | ---: | --- | --- | ---: |",
+        *(line for row in result["rows"] for line in _op(row)),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _op(row: dict[str, Any]) -> list[str]:
+    if row["refused"]:
+        return [f"| {row['op']} | {row['name']} | | not timed | {row['refused']} | | |"]
+    lines = []
+    for form, seconds in row["seconds"].items():
+        peers = [
+            f"{name}: not installed" if peer is None else f"{name}: {duration(peer)} ({peer / seconds:.3g}x)"
+            for name, peer in row["peers"].items()
+        ]
+        wished = [
+            f"{target['ratio']:.2g}x {target['peer']}" + ("" if target["reached"] >= target["ratio"] else " **missed**")
+            for target in row["targets"]
+            if target["form"] == form
+        ]
+        cells = [row["op"], row["name"], form, duration(seconds), "; ".join(peers), "; ".join(wished)]
+        lines.append(f"| {' | '.join(cells)} | {row['error']:.0e} |")
+    return lines
+
+
+def _scaling() -> str:
+    result = json.loads((RESULTS / "scaling.json").read_text(encoding="utf-8"))
+    lengths = result["lengths"]
+    lines = [
+        "## Growth with the number of tokens\n",
+        f"    {result['command']}\n",
+        f"Forward+backward of one mixer, width 64, batch 1, one thread, {lengths[0]:,} to {lengths[-1]:,} tokens; "
+        "exponents of L by least squares on logarithms.\n",
+        f"| mixer | seconds at {lengths[0]:,} | at {lengths[-1]:,} | exponent | "
+        f"peak memory at {lengths[-1]:,} | exponent |",
+        "| --- | ---: | ---: | ---: | ---: | ---: |",
+    ]
+    for row in result["rows"]:
+        first, last = row["measured"][0], row["measured"][-1]
+        lines.append(
+            f"| {row['mixer']} | {first['seconds']:.3f} | {last['seconds']:.2f} | {row['seconds_exponent']:.2f} | "
+            f"{last['bytes'] / 2**20:,.0f} MiB | {row['memory_exponent']:.2f} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def _forms() -> str:
+    result = json.loads((RESULTS / "forms.json").read_text(encoding="utf-8"))
+    forms = result["forms"]
+    lines = [
+        "## The same comparison on other forms of the ops\n",
+        f"    {result['command']}\n",
+        f"ETTh1, {result['steps']} steps, one seed, one learning rate, one thread: test MSE, and seconds of training "
+        "with its validation. `plain` is torch alone, `native` the compiled forms, `before` version 0.1's ops.\n",
+        f"| mixer | {' | '.join(forms)} |",
+        f"| --- | {' | '.join('---:' for _ in forms)} |",
+    ]
+    for mixer in next(iter(forms.values())):
+        cells = (f"{rows[mixer]['mse']:.5f}, {rows[mixer]['seconds']:.1f} s" for rows in forms.values())
+        lines.append(f"| {mixer} | {' | '.join(cells)} |")
+    return "\n".join([*lines, ""])
 
 
 if __name__ == "__main__":

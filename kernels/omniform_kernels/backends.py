@@ -11,10 +11,11 @@ from importlib.util import find_spec
 from typing import Literal, get_args
 
 import torch
+from torch import Tensor
 
 from omniform_kernels.compiler import Library
 
-__all__ = ["Backend", "Form", "choose"]
+__all__ = ["Backend", "Form", "choose", "is_recorded"]
 
 Form = Literal["reference", "cpu", "native", "triton"]
 Backend = Literal["auto", "reference", "cpu", "native", "triton"]
@@ -63,6 +64,18 @@ def choose(
     _refuse_unless(device.type == "cuda" or _is_interpreted(), backend, f"a tensor on {device.type}")
     _refuse_unless(dtype in triton, backend, f"{dtype}")
     return backend
+
+
+def is_recorded(*tensors: Tensor | None) -> bool:
+    """Whether a call with these tensors must go through a custom op: it is differentiated, or traced by a compiler.
+
+    Other calls may go around the op; for one token it would take as long as the work.
+    """
+    if torch.compiler.is_exporting():
+        return False  # an exported graph holds torch's own operators
+    if torch.compiler.is_compiling():
+        return True
+    return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
 
 
 def _refuse_unless(condition: bool, backend: str, reason: str) -> None:

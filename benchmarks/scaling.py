@@ -1,0 +1,91 @@
+"""How time and memory of forward+backward grow with the number of tokens, for every mixer that claims to be linear.
+
+    python benchmarks/scaling.py
+
+Width 64, batch 1, float32, one thread, causal where there is a choice; each length in a process of its own, so that
+the peak of resident memory is that length's. About four minutes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+import time
+from math import log
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from omniform.layout import Layout
+from omniform.plugins import find_mixer, host
+from omniform.versions import versions
+
+RESULT = Path(__file__).parent / "results" / "scaling.json"
+LENGTHS = (4096, 8192, 16384, 32768, 65536)
+DIM = 64
+
+
+def main() -> None:
+    names = [row.id for row in host().systems if row.mixer and row.cost in ("linear", "loglinear") and 1 in row.ranks]
+    rows = []
+    for name in names:
+        measured = [_apart(name, length) for length in LENGTHS]
+        rows.append(
+            {
+                "mixer": name,
+                "measured": measured,
+                "seconds_exponent": _exponent([one["seconds"] for one in measured]),
+                "memory_exponent": _exponent([one["bytes"] for one in measured]),
+            }
+        )
+        print(f"{name:<20} seconds L^{rows[-1]['seconds_exponent']:.2f}  memory L^{rows[-1]['memory_exponent']:.2f}")
+    result = {"command": "python benchmarks/scaling.py", "versions": versions(), "lengths": LENGTHS, "rows": rows}
+    RESULT.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+
+
+def _apart(name: str, length: int) -> dict[str, Any]:
+    command = [sys.executable, __file__, name, str(length)]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return json.loads(done.stdout)
+
+
+def _measure(name: str, length: int) -> dict[str, Any]:
+    """Return seconds (the least of three) and the peak of memory above that of a run on 256 tokens."""
+    cls = find_mixer(name)
+    causal = cls.traits.causal != "never"
+    torch.manual_seed(0)
+
+    def run(tokens: int) -> float:
+        mixer = cls.make(DIM, grid=(tokens,), axes=("ordered",), causal=causal)
+        x = torch.randn(1, tokens, DIM, requires_grad=True)
+        start = time.perf_counter()
+        mixer(x, Layout.of(x)).sum().backward()
+        return time.perf_counter() - start
+
+    run(256)
+    before = _peak()
+    seconds = min(run(length) for _ in range(3))
+    return {"length": length, "seconds": seconds, "bytes": _peak() - before}
+
+
+def _peak() -> int:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+
+def _exponent(values: list[float]) -> float:
+    """Return the slope of the straight line through the logarithms."""
+    x, y = [log(length) for length in LENGTHS], [log(value) for value in values]
+    centre, level = sum(x) / len(x), sum(y) / len(y)
+    return sum((a - centre) * (b - level) for a, b in zip(x, y, strict=True)) / sum((a - centre) ** 2 for a in x)
+
+
+if __name__ == "__main__":
+    if len(sys.argv) == 1:
+        main()
+    else:
+        print(json.dumps(_measure(sys.argv[1], int(sys.argv[2]))))
