@@ -12,10 +12,12 @@ class ShapeError(ValueError):
 
 def check_shape(name: str, tensor: Tensor | None, *allowed: tuple[int, ...]) -> None:
     """Refuse a tensor whose shape is none of `allowed`; None always passes."""
-    # Shapes are compared with == because `in` goes wrong under torch.compile with dynamic shapes.
-    if tensor is not None and not any(tensor.shape == shape for shape in allowed):
-        expected = " or ".join(str(shape) for shape in allowed)
-        raise ShapeError(f"expected {name} of shape {expected}; got {tuple(tensor.shape)}")
+    if tensor is None:
+        return
+    for shape in allowed:
+        if tensor.shape == shape:  # not `in`, which goes wrong under torch.compile with dynamic shapes
+            return
+    raise ShapeError(f"expected {name} of shape {' or '.join(map(str, allowed))}; got {tuple(tensor.shape)}")
 
 
 def check_sequences(name: str, offsets: Tensor, length: int) -> None:
