@@ -62,7 +62,8 @@ SYSTEMS: tuple[System, ...] = (
     System(
         id="mamba2",
         kind="token-mixer",
-        title="Transformers are SSDs: Generalized Models and Efficient Algorithms Through Structured State Space Duality",
+        title="Transformers are SSDs: Generalized Models and Efficient Algorithms Through Structured State Space "
+        "Duality",
         paper="2405.21060",
         code=Ref("omniform.mixers.mamba2:Mamba2"),
         check="tests/core/mixers/test_mamba2.py::test_equals_the_public_mixer",

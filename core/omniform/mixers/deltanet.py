@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from omniform.layout import Layout
 from omniform.mixers.attention import check_heads
 from omniform.mixers.base import Cost, Mixer, State, Traits
-from omniform.mixers.mamba import _last_valid
+from omniform.mixers.recurrence import last_inputs
 from omniform_kernels.delta_rule import delta_rule
 from omniform_kernels.short_convolution import short_convolution
 
@@ -86,7 +86,7 @@ class DeltaNet(Mixer):
         beta = self.beta(x).sigmoid()  # (B, L, H)
         if layout.mask is not None:
             beta = beta.masked_fill(~layout.mask[..., None], 0)
-            inputs = _last_valid(before, u, layout.mask)
+            inputs = last_inputs(before, u, layout.mask)
         out, memory = delta_rule(unit_length(q), unit_length(k), v, beta, initial_state=state.memory)
         return self.out(self.norm(out).flatten(-2)), DeltaNetState(inputs, memory)
 

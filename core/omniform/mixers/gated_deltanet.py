@@ -5,7 +5,7 @@ Shapes: B batch, L tokens, D width, H heads, K key size, V value size.
 
 from __future__ import annotations
 
-from math import log, prod
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -16,14 +16,13 @@ from omniform.layout import Layout
 from omniform.mixers.attention import check_heads
 from omniform.mixers.base import Cost, Mixer, Traits
 from omniform.mixers.deltanet import DeltaNetState, unit_length
-from omniform.mixers.mamba import _last_valid
+from omniform.mixers.recurrence import initial_steps, last_inputs
 from omniform_kernels.delta_rule import delta_rule
 from omniform_kernels.short_convolution import short_convolution
 
 __all__ = ["GatedDeltaNet"]
 
 _EPS = 1e-5
-_STEP_RANGE = (1e-3, 1e-1)  # of the initial step sizes
 _RATE_RANGE = (1e-2, 16.0)  # of the initial rates e^A_log
 
 
@@ -81,13 +80,13 @@ class GatedDeltaNet(Mixer):
         self.beta = nn.Linear(dim, self.num_heads, bias=False)
         self.step = nn.Linear(dim, self.num_heads)
         self.A_log = nn.Parameter(torch.empty(self.num_heads).uniform_(*_RATE_RANGE).log())
-        self.A_log._no_weight_decay = True  # pyright: ignore[reportAttributeAccessIssue]
         self.gate = nn.Linear(dim, values, bias=False)
         self.norm = nn.RMSNorm(expand * self.head_dim, eps=_EPS)
         self.out = nn.Linear(values, dim, bias=False)
         for linear in (self.input, self.beta, self.step, self.gate, self.out):
             nn.init.xavier_uniform_(linear.weight, gain=2**-2.5)
-        self._initialise_step()
+        with torch.no_grad():
+            self.step.bias.copy_(initial_steps(self.num_heads))
 
     def init_state(
         self, batch: int, *, device: torch.device | str | None = None, dtype: torch.dtype | None = None
@@ -107,7 +106,7 @@ class GatedDeltaNet(Mixer):
         if layout.mask is not None:
             padded = ~layout.mask[..., None]
             beta, log_decay = beta.masked_fill(padded, 0), log_decay.masked_fill(padded, 0)
-            inputs = _last_valid(before, u, layout.mask)
+            inputs = last_inputs(before, u, layout.mask)
         out, memory = delta_rule(unit_length(q), unit_length(k), v, beta, log_decay, initial_state=state.memory)
         y = self.norm(out) * F.silu(self._heads(self.gate(x)))  # (B, L, H, V)
         return self.out(y.flatten(-2)), DeltaNetState(inputs, memory)
@@ -125,10 +124,3 @@ class GatedDeltaNet(Mixer):
 
     def _heads(self, x: Tensor) -> Tensor:
         return x.unflatten(-1, (self.num_heads, -1))
-
-    @torch.no_grad()
-    def _initialise_step(self) -> None:
-        low, high = (log(size) for size in _STEP_RANGE)
-        size = torch.empty_like(self.step.bias).uniform_(low, high).exp()
-        self.step.bias.copy_(size + (-torch.expm1(-size)).log())  # the inverse of softplus
-        self.step.bias._no_weight_decay = True  # pyright: ignore[reportAttributeAccessIssue]

@@ -6,7 +6,7 @@ Shapes: B batch, L tokens, D width, E = 2 D inner width, N states per channel, R
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import ceil, log, prod
+from math import ceil, prod
 
 import torch
 from torch import Tensor, nn
@@ -14,12 +14,11 @@ from torch.nn import functional as F
 
 from omniform.layout import Layout
 from omniform.mixers.base import Cost, Mixer, State, Traits
+from omniform.mixers.recurrence import initial_steps, last_inputs
 from omniform_kernels.selective_scan import selective_scan
 from omniform_kernels.short_convolution import short_convolution
 
 __all__ = ["Mamba", "MambaState"]
-
-_STEP_RANGE = (1e-3, 1e-1)  # of the initial step sizes
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,15 +80,14 @@ class Mamba(Mixer):
     def advance(self, x: Tensor, state: MambaState, layout: Layout) -> tuple[Tensor, MambaState]:
         u, z = self.input(x).chunk(2, dim=-1)  # 2 x (B, L, E)
         before = state.inputs.to(u)
-        v, inputs = short_convolution(u, self.conv_weight, self.conv_bias, initial_state=before)
-        v = F.silu(v)
+        v, inputs = short_convolution(u, self.conv_weight, self.conv_bias, initial_state=before, activation="silu")
         delta, B, C = self.select(v).split(self.sizes, dim=-1)  # (B, L, R), 2 x (B, L, N)
         dt = F.softplus(self.step(delta))  # (B, L, E)
         if layout.mask is not None:
             dt = dt.masked_fill(~layout.mask[..., None], 0)
-            inputs = _last_valid(before, u, layout.mask)
-        y, hidden = selective_scan(v, dt, -self.A_log.exp(), B, C, self.D, initial_state=state.hidden)
-        return self.out(y * F.silu(z)), MambaState(inputs, hidden)
+            inputs = last_inputs(before, u, layout.mask)
+        y, hidden = selective_scan(v, dt, -self.A_log.exp(), B, C, self.D, gate=z, initial_state=state.hidden)
+        return self.out(y), MambaState(inputs, hidden)
 
     def cost(self, grid: tuple[int, ...]) -> Cost:
         """Count projections and convolution exactly, and 6 operations per token and entry of the state.
@@ -103,16 +101,6 @@ class Mamba(Mixer):
 
     @torch.no_grad()
     def _initialise_step(self) -> None:
-        low, high = (log(size) for size in _STEP_RANGE)
-        size = torch.empty_like(self.step.bias).uniform_(low, high).exp()
-        self.step.bias.copy_(size + (-torch.expm1(-size)).log())  # the inverse of softplus
+        self.step.bias.copy_(initial_steps(len(self.step.bias)))
         bound = self.sizes[0] ** -0.5
         self.step.weight.uniform_(-bound, bound)
-
-
-def _last_valid(before: Tensor, inputs: Tensor, mask: Tensor) -> Tensor:
-    """Return the last `taps - 1` inputs that are valid: of those before, and of a right-padded chunk (B, L, E)."""
-    step = torch.arange(before.shape[1], device=mask.device)
-    index = mask.sum(1, keepdim=True) + step  # (B, taps - 1)
-    context = torch.cat([before, inputs], dim=1)
-    return context.gather(1, index[..., None].expand(-1, -1, context.shape[-1]))

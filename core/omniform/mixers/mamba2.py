@@ -6,7 +6,7 @@ Shapes: B batch, L tokens, D width, E = 2 D inner width, P head size, H = E / P 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import log, prod
+from math import prod
 
 import torch
 from torch import Tensor, nn
@@ -15,14 +15,13 @@ from torch.nn import functional as F
 from omniform.errors import ConfigError
 from omniform.layout import Layout
 from omniform.mixers.base import Cost, Mixer, State, Traits
-from omniform.mixers.mamba import _last_valid
+from omniform.mixers.recurrence import initial_steps, last_inputs
 from omniform_kernels.gated_linear_attention import gated_linear_attention
 from omniform_kernels.short_convolution import short_convolution
 
 __all__ = ["Mamba2", "Mamba2State"]
 
 _HEAD_DIM = 64
-_STEP_RANGE = (1e-3, 1e-1)  # of the initial step sizes
 _RATE_RANGE = (1.0, 16.0)  # of the initial -A
 _EPS = 1e-5
 
@@ -92,7 +91,7 @@ class Mamba2(Mixer):
         self.input = nn.Linear(dim, inner + mixed + self.num_heads, bias=False)
         self.conv_weight = nn.Parameter(torch.empty(mixed, taps).uniform_(-(taps**-0.5), taps**-0.5))
         self.conv_bias = nn.Parameter(torch.empty(mixed).uniform_(-(taps**-0.5), taps**-0.5))
-        self.step_bias = nn.Parameter(_initial_steps(self.num_heads))
+        self.step_bias = nn.Parameter(initial_steps(self.num_heads))
         self.A_log = nn.Parameter(torch.empty(self.num_heads).uniform_(*_RATE_RANGE).log())
         self.D = nn.Parameter(torch.ones(self.num_heads))
         self.norm_weight = nn.Parameter(torch.ones(inner))
@@ -109,12 +108,12 @@ class Mamba2(Mixer):
     def advance(self, x: Tensor, state: Mamba2State, layout: Layout) -> tuple[Tensor, Mamba2State]:
         z, u, delta = self.input(x).split((self.sizes[0], sum(self.sizes), self.num_heads), dim=-1)
         before = state.inputs.to(u)
-        mixed, inputs = short_convolution(u, self.conv_weight, self.conv_bias, initial_state=before)
-        v, B, C = F.silu(mixed).split(self.sizes, dim=-1)  # (B, L, E), 2 x (B, L, G N)
+        mixed, inputs = short_convolution(u, self.conv_weight, self.conv_bias, initial_state=before, activation="silu")
+        v, B, C = mixed.split(self.sizes, dim=-1)  # (B, L, E), 2 x (B, L, G N)
         dt = F.softplus(delta + self.step_bias)  # (B, L, H)
         if layout.mask is not None:
             dt = dt.masked_fill(~layout.mask[..., None], 0)
-            inputs = _last_valid(before, u, layout.mask)
+            inputs = last_inputs(before, u, layout.mask)
         v = v.unflatten(-1, (self.num_heads, self.head_dim))  # (B, L, H, P)
         y, memory = gated_linear_attention(
             self._heads(C),
@@ -145,13 +144,6 @@ class Mamba2(Mixer):
     def _normalise(self, y: Tensor) -> Tensor:
         groups = y.unflatten(-1, (self.num_groups, -1))
         return F.rms_norm(groups, groups.shape[-1:], eps=_EPS).flatten(-2) * self.norm_weight
-
-
-def _initial_steps(num_heads: int) -> Tensor:
-    """Draw what the softplus turns into step sizes."""
-    low, high = (log(size) for size in _STEP_RANGE)
-    size = torch.empty(num_heads).uniform_(low, high).exp()
-    return size + (-torch.expm1(-size)).log()  # the inverse of softplus
 
 
 def _largest_divisor(inner: int) -> int:

@@ -23,7 +23,10 @@ def long_convolution(x: Tensor, filters: Tensor, *, causal: bool = True, backend
         filters: h, (*taps, C). Causal: taps 0, 1, ... along every axis, at most as many as the grid has points.
             Otherwise an odd number of taps, centred, at most 2n - 1 along an axis of n points.
         causal: whether a token sees only what does not lie after it along any axis.
-        backend: "reference" sums over taps; "cpu", the choice of "auto", uses the FFT and works on any device.
+        backend: "reference" sums over taps; "cpu", the choice of "auto", takes time and memory of n log n for n points
+            and works on any device: it multiplies Fourier transforms, or convolves directly where there are few taps.
+            There is no Triton form: nearly all of the time goes into transforms, which on a GPU are cuFFT's, and a
+            causal filter of a few taps is the short convolution's.
 
     Returns:
         (B, *grid, C) in the dtype of `x`, computed in float32 at least.
@@ -38,9 +41,9 @@ def long_convolution(x: Tensor, filters: Tensor, *, causal: bool = True, backend
     origin = tuple(0 if causal else size // 2 for size in filters.shape[:-1])
     dtype = torch.promote_types(x.dtype, torch.float32)
     form = choose(backend, x.device, dtype)
-    inputs = (x.to(dtype), filters.to(dtype), origin)
-    y = reference.direct(*inputs) if form == "reference" else cpu.fourier(*inputs)
-    return y.to(x.dtype)
+    convolve = reference.direct if form == "reference" else cpu.convolve
+    with torch.autocast(x.device.type, enabled=False):
+        return convolve(x.to(dtype), filters.to(dtype), origin).to(x.dtype)
 
 
 def _check_shapes(x: Tensor, filters: Tensor, causal: bool) -> None:

@@ -2,8 +2,9 @@
 
     B batch   grid n1, n2, ...   t tiles   a queries and c keys of a tile along one axis   H heads   D head size
 
-Along each axis the tokens of one residue class modulo the dilation are put side by side and cut into tiles of a queries
-and the c <= a + K - 1 keys that these see between them. Axes are independent, so a grid needs one small plan an axis.
+Along each axis the tokens of one residue class modulo the dilation are put side by side and cut into tiles of a
+queries, a multiple of the stride, and the c <= a + K - 1 keys that these see between them. Axes are independent, so a
+grid needs one small plan an axis.
 """
 
 from dataclasses import dataclass
@@ -11,6 +12,8 @@ from functools import reduce
 
 import torch
 from torch import Tensor
+
+from omniform_kernels.neighborhood_attention.window import Window
 
 __all__ = ["tiled"]
 
@@ -34,8 +37,7 @@ def tiled(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    kernel_size: tuple[int, ...],
-    dilation: tuple[int, ...],
+    windows: tuple[Window, ...],
     bias: Tensor | None,
     mask: Tensor | None,
 ) -> Tensor:
@@ -43,8 +45,7 @@ def tiled(
     grid = q.shape[1:-2]
     least, most = _TILE_BOUNDS[len(grid)]
     axes = [
-        _plan(n, size, step, min(max(size, least), most), q.device)
-        for n, size, step in zip(grid, kernel_size, dilation, strict=True)
+        _plan(n, window, min(max(window.size, least), most), q.device) for n, window in zip(grid, windows, strict=True)
     ]
     queries = _gather(q, [axis.queries for axis in axes])  # (B, tiles, H, a.., D)
     keys, values = (_gather(x, [axis.keys for axis in axes]) for x in (k, v))  # (B, tiles, H, c.., D)
@@ -61,29 +62,40 @@ def tiled(
     return _scatter(weights @ values, axes)
 
 
-def _plan(n: int, kernel_size: int, dilation: int, tile: int, device: torch.device) -> _Axis:
+def _plan(n: int, window: Window, tile: int, device: torch.device) -> _Axis:
     """Cut an axis of n tokens into tiles."""
-    residue = torch.arange(min(dilation, n), device=device)[:, None, None]  # (r, 1, 1)
-    size = (n - residue + dilation - 1).div(dilation, rounding_mode="floor")  # tokens of each residue class
-    longest = -(-n // dilation)
-    tile = min(tile, longest)
-    span = min(tile + kernel_size - 1, longest)
+    residue = torch.arange(min(window.dilation, n), device=device)[:, None, None]  # (r, 1, 1)
+    size = (n - residue + window.dilation - 1).div(window.dilation, rounding_mode="floor")  # of each residue class
+    longest = -(-n // window.dilation)
+    tile = min(-(-tile // window.stride) * window.stride, longest)
+    span = min(tile + window.size - window.stride, longest)
     slot = torch.arange(-(-longest // tile) * tile, device=device).view(-1, tile)  # (t / r, a)
     query = torch.minimum(slot, size - 1)  # (r, t / r, a), places in the residue class
-    start = torch.minimum(query - kernel_size // 2, size - kernel_size).clamp(min=0)
+    start, stop = _bounds(query, size, window)
     base = torch.minimum(start[..., :1], size - span).clamp(min=0)
     key = base + torch.arange(span, device=device)  # (r, t / r, c)
-    offset = key.unsqueeze(-2) - start.unsqueeze(-1)  # (r, t / r, a, c)
-    allowed = (offset >= 0) & (offset < kernel_size) & (key < size).unsqueeze(-2)
-    relative = key.unsqueeze(-2) - query.unsqueeze(-1) + kernel_size - 1
+    seen, other = key.unsqueeze(-2), query.unsqueeze(-1)
+    allowed = (seen >= start.unsqueeze(-1)) & (seen < stop.unsqueeze(-1))  # (r, t / r, a, c)
+    relative = (seen - other + window.size - 1).clamp(0, 2 * window.size - 2)
     token = torch.arange(n, device=device)
     return _Axis(
-        queries=(residue + dilation * query).flatten(0, 1),
-        keys=(residue + dilation * torch.minimum(key, size - 1)).flatten(0, 1),
+        queries=(residue + window.dilation * query).flatten(0, 1),
+        keys=(residue + window.dilation * torch.minimum(key, size - 1)).flatten(0, 1),
         allowed=allowed.flatten(0, 1),
-        relative=relative.clamp(0, 2 * kernel_size - 2).flatten(0, 1),
-        slots=token % dilation * slot.numel() + token.div(dilation, rounding_mode="floor"),
+        relative=relative.flatten(0, 1),
+        slots=token % window.dilation * slot.numel() + token.div(window.dilation, rounding_mode="floor"),
     )
+
+
+def _bounds(query: Tensor, size: Tensor, window: Window) -> tuple[Tensor, Tensor]:
+    """Return the first place that each query sees, and the place after the last."""
+    group = query.div(window.stride, rounding_mode="floor") * window.stride
+    if window.causal:
+        leader = torch.minimum(group + window.stride - 1, size - 1)
+        return (leader - window.size + 1).clamp(min=0), query + 1
+    leader = torch.minimum(group + window.stride // 2, size - 1)
+    start = torch.minimum(leader - window.size // 2, size - window.size).clamp(min=0)
+    return start, torch.minimum(start + window.size, size)
 
 
 def _gather(x: Tensor, tokens: list[Tensor]) -> Tensor:

@@ -5,17 +5,16 @@ from itertools import product
 import torch
 from torch import Tensor
 
-__all__ = ["dense"]
+from omniform_kernels.neighborhood_attention.window import Window
 
-_Index = tuple[int, ...]  # one number per axis
+__all__ = ["dense"]
 
 
 def dense(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    kernel_size: _Index,
-    dilation: _Index,
+    windows: tuple[Window, ...],
     bias: Tensor | None,
     mask: Tensor | None,
 ) -> Tensor:
@@ -23,12 +22,13 @@ def dense(
     grid = q.shape[1:-2]
     queries, keys, values = (tensor.flatten(1, -3).transpose(1, 2) for tensor in (q, k, v))  # (B, H, T, D)
     logits = queries @ keys.transpose(-1, -2)  # (B, H, T, T)
-    tokens = list(product(*(range(n) for n in grid)))
-    allowed = torch.tensor(
-        [[_is_neighbour(i, j, grid, kernel_size, dilation) for j in tokens] for i in tokens], device=q.device
-    )
+    places = torch.tensor(list(product(*map(range, grid))), device=q.device)  # (T, R)
+    along = [
+        _allowed(n, window)[p[:, None], p] for n, window, p in zip(grid, windows, places.cpu().unbind(1), strict=True)
+    ]
+    allowed = torch.stack(along).all(0).to(q.device)  # (T, T)
     if bias is not None:
-        logits = logits + _spread(bias, allowed, tokens, kernel_size, dilation)
+        logits = logits + _spread(bias, allowed, places, windows)
     if mask is not None:
         allowed = allowed & mask.flatten(1)[:, None, None, :]
     weights = logits.masked_fill(~allowed, torch.finfo(q.dtype).min).softmax(-1)
@@ -36,24 +36,15 @@ def dense(
     return (weights @ values).transpose(1, 2).reshape(*q.shape[:-1], v.shape[-1])
 
 
-def _is_neighbour(i: _Index, j: _Index, grid: _Index, kernel_size: _Index, dilation: _Index) -> bool:
-    """Say whether token j lies in the window of token i along every axis."""
-    return all(b in _window(a, *axis) for a, b, *axis in zip(i, j, grid, kernel_size, dilation, strict=True))
+def _allowed(n: int, window: Window) -> Tensor:
+    """Say which of n tokens along one axis (rows) see which, (n, n)."""
+    return torch.tensor([[j in seen for j in range(n)] for seen in (window.seen(i, n) for i in range(n))])
 
 
-def _window(i: int, n: int, kernel_size: int, dilation: int) -> list[int]:
-    """Return the tokens that token i of n sees along one axis: of its residue class, centred if the border lets it."""
-    residues = list(range(i % dilation, n, dilation))
-    start = residues.index(i) - kernel_size // 2
-    start = max(0, min(start, len(residues) - kernel_size))
-    return residues[start : start + kernel_size]
-
-
-def _spread(bias: Tensor, allowed: Tensor, tokens: list[_Index], kernel_size: _Index, dilation: _Index) -> Tensor:
+def _spread(bias: Tensor, allowed: Tensor, places: Tensor, windows: tuple[Window, ...]) -> Tensor:
     """Look up (H, T, T) biases by relative position; where the mask forbids, the value does not matter."""
-    positions = torch.tensor(tokens, device=bias.device)  # (T, R)
-    steps = positions.new_tensor(dilation)
-    centre = positions.new_tensor(kernel_size) - 1
-    relative = (positions[None] - positions[:, None]).div(steps, rounding_mode="floor") + centre  # (T, T, R)
+    steps = places.new_tensor([window.dilation for window in windows])
+    centre = places.new_tensor([window.size for window in windows]) - 1
+    relative = (places[None] - places[:, None]).div(steps, rounding_mode="floor") + centre  # (T, T, R)
     relative = relative.where(allowed.unsqueeze(-1), 0)
     return bias[(slice(None), *relative.unbind(-1))]

@@ -1,82 +1,128 @@
-"""The selective scan in blocks of steps, with a backward pass that recomputes the states.
+"""The selective scan in chunks of steps, with a backward pass that recomputes the states.
 
-    Bt batch   L tokens   Di channels   N states a channel   T tokens in a block
+    Bt batch   L tokens   Di channels   N states a channel   S sequences   T tokens in a chunk
 
-All that does not depend on the previous state is computed for a block at once, so that a step is one multiply-add. Time
-leads inside a block, so that a step is contiguous. Only the states between blocks are kept for the backward pass.
+All that does not depend on the previous state is computed for a chunk at once, so that a step is one multiply-add. Time
+leads inside a chunk, so that a step is contiguous. Only the states between chunks are kept for the backward pass.
 """
+
+from collections.abc import Iterator
+from itertools import pairwise
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch.nn import functional as F
 
-__all__ = ["blocked"]
+from omniform_kernels.selective_scan.chunks import num_slots, offsets
 
-_BLOCK = 16
+__all__ = ["CHUNK", "backward", "forward"]
 
-
-def blocked(
-    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, block: int = _BLOCK
-) -> tuple[Tensor, Tensor]:
-    """Run the recurrence block by block, without the skip term."""
-    x, dt, B, C = (tensor.transpose(0, 1).contiguous() for tensor in (x, dt, B, C))  # (L, Bt, .)
-    y, final = _BlockedScan.apply(x, dt, A, B, C, state, block)
-    return y.transpose(0, 1), final
+CHUNK = 16
 
 
-class _BlockedScan(torch.autograd.Function):
-    """The recurrence on time-first tensors; once differentiable."""
+def forward(
+    x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, D: Tensor | None, gate: Tensor | None, state: Tensor,
+    cu_seqlens: Tensor | None, reverse: bool,
+) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
+    """Return the outputs (Bt, L, Di), the last states (S, Di, N), and the states before chunks (slots, Di, N)."""
+    y, final = torch.empty_like(x, memory_format=torch.contiguous_format), state.clone()
+    starts = state.new_zeros(num_slots(x, cu_seqlens, CHUNK), *A.shape)
+    for tokens, sequences, slots in _parts(x, cu_seqlens):
+        rows = [tensor[:, tokens].transpose(0, 1) for tensor in (x, dt, B, C)]  # (L, Bt, .)
+        out, h = y[:, tokens].transpose(0, 1), state[sequences]
+        for chunk, part in enumerate(_chunks(len(out), reverse)):
+            starts[slots + chunk] = h
+            x_, dt_, B_, C_ = (_take(tensor, part, reverse) for tensor in rows)
+            _, states = _states(x_, dt_, A, B_, h)
+            out[part] = _order(_read(states, C_, x_, D), reverse)
+            h = states[-1]
+        final[sequences] = h
+    if gate is not None:
+        y *= F.silu(gate)
+    return y, final, starts
 
-    @staticmethod
-    def forward(
-        ctx, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor, state: Tensor, block: int
-    ) -> tuple[Tensor, Tensor]:
-        ys, starts = [], []
-        for part in _blocks(x.shape[0], block):
-            starts.append(state)
-            _, states = _states(x[part], dt[part], A, B[part], state)
-            ys.append((states @ C[part].unsqueeze(-1)).squeeze(-1))  # (T, Bt, Di)
-            state = states[-1].clone()  # a view would keep the whole block alive
-        ctx.block = block
-        ctx.save_for_backward(x, dt, A, B, C, torch.stack(starts))
-        return torch.cat(ys), state
 
-    @staticmethod
-    @once_differentiable
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]  (the decorator is untyped)
-        ctx, dy: Tensor, dstate: Tensor
-    ) -> tuple[Tensor | None, ...]:
-        x, dt, A, B, C, starts = ctx.saved_tensors
-        dx, ddt, dB, dC = (torch.empty_like(tensor) for tensor in (x, dt, B, C))
-        dA = torch.zeros_like(A)
-        parts = _blocks(x.shape[0], ctx.block)
-        for part, start in zip(reversed(parts), starts.flip(0), strict=True):
-            decays, states = _states(x[part], dt[part], A, B[part], start)
-            dC[part] = (dy[part].unsqueeze(-2) @ states).squeeze(-2)
-            dstates = dy[part].unsqueeze(-1) * C[part].unsqueeze(-2)  # (T, Bt, Di, N)
-            dstates[-1] += dstate
+def backward(
+    dy: Tensor, dfinal: Tensor, starts: Tensor, x: Tensor, dt: Tensor, A: Tensor, B: Tensor, C: Tensor,
+    D: Tensor | None, gate: Tensor | None, cu_seqlens: Tensor | None, reverse: bool,
+) -> tuple[Tensor, ...]:  # fmt: skip
+    """Return the gradients of x, dt, A, B, C, D, gate and state; those of what is None are empty."""
+    leaves = (x, dt, B, C, x[:0] if gate is None else gate)
+    grads = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in leaves]
+    dA, dD, dstate = torch.zeros_like(A), A.new_zeros(0 if D is None else len(A)), dfinal.clone()
+    for tokens, sequences, slots in _parts(x, cu_seqlens):
+        rows = [tensor[:, tokens].transpose(0, 1) for tensor in (x, dt, B, C, dy)]  # (L, Bt, .)
+        z = None if gate is None else gate[:, tokens].transpose(0, 1)
+        dx, ddt, dB, dC, dz = (tensor[:, tokens].transpose(0, 1) for tensor in grads)
+        dh = dfinal[sequences]
+        for chunk, part in reversed(list(enumerate(_chunks(len(dx), reverse)))):
+            x_, dt_, B_, C_, dy_ = (_take(tensor, part, reverse) for tensor in rows)
+            start = starts[slots + chunk]
+            decays, states = _states(x_, dt_, A, B_, start)
+            if z is not None:
+                z_ = _take(z, part, reverse)
+                share = torch.sigmoid(z_)
+                slope = share * (1 + z_ * (1 - share))  # of SiLU
+                dz[part] = _order(dy_ * slope * _read(states, C_, x_, D), reverse)
+                dy_ = dy_ * z_ * share
+            dC[part] = _order((dy_.unsqueeze(-2) @ states).squeeze(-2), reverse)
+            dstates = dy_.unsqueeze(-1) * C_.unsqueeze(-2)  # (T, Bt, Di, N)
+            dstates[-1] += dh
             for t in range(len(dstates) - 1, 0, -1):
                 dstates[t - 1].addcmul_(decays[t], dstates[t])
-            dstate = decays[0] * dstates[0]
-            dB[part] = ((dt[part] * x[part]).unsqueeze(-2) @ dstates).squeeze(-2)
-            dinput = (dstates @ B[part].unsqueeze(-1)).squeeze(-1)  # (T, Bt, Di), the gradient of dt x
+            dh = decays[0] * dstates[0]
+            dB[part] = _order(((dt_ * x_).unsqueeze(-2) @ dstates).squeeze(-2), reverse)
+            dinput = (dstates @ B_.unsqueeze(-1)).squeeze(-1)  # (T, Bt, Di), the gradient of dt x
             # From here on dstates is the gradient of the exponents dt A.
             dstates.mul_(decays)
             dstates[1:].mul_(states[:-1])
             dstates[0].mul_(start)
-            dx[part] = dinput * dt[part]
-            ddt[part] = dinput * x[part] + (dstates * A).sum(-1)
-            dA += torch.einsum("tbd,tbdn->dn", dt[part], dstates)
-        return dx, ddt, dA, dB, dC, dstate, None
+            dx[part] = _order(dinput * dt_ if D is None else torch.addcmul(D * dy_, dinput, dt_), reverse)
+            ddt[part] = _order(dinput * x_ + (dstates * A).sum(-1), reverse)
+            dA += torch.einsum("tbd,tbdn->dn", dt_, dstates)
+            if D is not None:
+                dD += (dy_ * x_).sum((0, 1))
+        dstate[sequences] = dh
+    dx, ddt, dB, dC, dz = grads
+    return dx, ddt, dA, dB, dC, dD, x.new_empty(0) if gate is None else dz, dstate
 
 
-def _blocks(L: int, block: int) -> list[slice]:
-    """Cut L tokens into blocks, the last one shorter if need be."""
-    return [slice(start, min(start + block, L)) for start in range(0, L, block)]
+def _parts(x: Tensor, cu_seqlens: Tensor | None) -> Iterator[tuple[slice, slice, Tensor]]:
+    """Yield what runs at once, all of a batch or one packed sequence: its tokens, its sequences, their first slots."""
+    Bt, L = x.shape[:2]
+    if cu_seqlens is None:
+        index = torch.arange(Bt, device=x.device)
+        yield slice(None), slice(None), index * L // CHUNK + index
+        return
+    for s, (begin, end) in enumerate(pairwise(offsets(x, cu_seqlens).tolist())):
+        if begin < end:
+            yield slice(begin, end), slice(s, s + 1), torch.tensor([begin // CHUNK + s], device=x.device)
+
+
+def _chunks(L: int, reverse: bool) -> list[slice]:
+    """Cut L tokens into chunks in the order of the scan, the last one shorter if need be."""
+    if reverse:
+        return [slice(max(end - CHUNK, 0), end) for end in range(L, 0, -CHUNK)]
+    return [slice(begin, min(begin + CHUNK, L)) for begin in range(0, L, CHUNK)]
+
+
+def _take(tensor: Tensor, part: slice, reverse: bool) -> Tensor:
+    """Return a chunk of (L, Bt, .) in the order of the scan."""
+    return _order(tensor[part], reverse).contiguous()
+
+
+def _order(chunk: Tensor, reverse: bool) -> Tensor:
+    return chunk.flip(0) if reverse else chunk
+
+
+def _read(states: Tensor, C: Tensor, x: Tensor, D: Tensor | None) -> Tensor:
+    """Return the outputs of a chunk before the gate, (T, Bt, Di)."""
+    y = (states @ C.unsqueeze(-1)).squeeze(-1)
+    return y if D is None else torch.addcmul(y, D, x)
 
 
 def _states(x: Tensor, dt: Tensor, A: Tensor, B: Tensor, state: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the decays and the states of one block, each (T, Bt, Di, N)."""
+    """Return the decays and the states of one chunk, each (T, Bt, Di, N)."""
     decays = (dt.unsqueeze(-1) * A).exp_()
     states = (dt * x).unsqueeze(-1) * B.unsqueeze(-2)
     for t in range(len(states)):

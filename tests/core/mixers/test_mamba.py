@@ -1,7 +1,10 @@
 """Mamba's block against a token-by-token account of the paper's equations, in float64."""
 
+import pytest
 import torch
 from torch.nn import functional as F
+from transformers.models.mamba.configuration_mamba import MambaConfig
+from transformers.models.mamba.modeling_mamba import MambaMixer
 
 from omniform.layout import Layout
 from omniform.mixers.mamba import Mamba
@@ -80,3 +83,55 @@ def test_starts_as_the_paper_says():
     share = (step < 1e-2).float().mean()  # half of a log-uniform draw lies below the geometric middle
     assert 0.42 < share < 0.58
     assert mixer.step.weight.shape == (512, 16)
+
+
+def transformers_mixer(mixer: Mamba) -> tuple[MambaMixer, dict[str, str]]:
+    """Return transformers' mixer with our weights, and its name of each of our parameters."""
+    config = MambaConfig(hidden_size=mixer.dim, state_size=16, num_hidden_layers=1, use_bias=False, use_mambapy=False)
+    theirs = MambaMixer(config, layer_idx=0).to(mixer.D.dtype)
+    names = {
+        "input.weight": "in_proj.weight",
+        "conv_weight": "conv1d.weight",
+        "conv_bias": "conv1d.bias",
+        "select.weight": "x_proj.weight",
+        "step.weight": "dt_proj.weight",
+        "step.bias": "dt_proj.bias",
+        "A_log": "A_log",
+        "D": "D",
+        "out.weight": "out_proj.weight",
+    }
+    state = theirs.state_dict()
+    with torch.no_grad():
+        for ours, name in names.items():
+            state[name].copy_(mixer.get_parameter(ours).view_as(state[name]))
+    return theirs, names
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [(torch.float64, 1e-6), (torch.float32, 1e-4)])
+def test_equals_transformers(dtype, bound):
+    """In outputs and every gradient; theirs rounds to float32 inside, whatever its weights are."""
+    mixer, x = example(4)
+    mixer, x = mixer.to(dtype), x.to(dtype)
+    theirs, names = transformers_mixer(mixer)
+    assert set(names) == set(dict(mixer.named_parameters()))
+    assert set(names.values()) == set(dict(theirs.named_parameters()))
+    ours_x, their_x = (x.clone().requires_grad_() for _ in range(2))
+    y, expected = mixer(ours_x, Layout.of(x)), theirs(their_x)
+    weight = torch.randn_like(y)
+    ours = torch.autograd.grad((y * weight).sum(), [ours_x, *map(mixer.get_parameter, names)])
+    peer = torch.autograd.grad((expected * weight).sum(), [their_x, *map(theirs.get_parameter, names.values())])
+    for a, e in zip((y, *ours), (expected, *peer), strict=True):
+        assert (a - e.view_as(a)).abs().max() <= bound * e.abs().max().clamp(min=1)
+
+
+def test_float32_steps_equal_the_whole():
+    """The way a decoder takes: one token at a time, without a graph."""
+    mixer, x = example(5)
+    mixer, x = mixer.float(), x.float()
+    whole = mixer(x, Layout.of(x))
+    state, steps = mixer.init_state(2), []
+    with torch.no_grad():
+        for token in x.split(1, dim=1):
+            y, state = mixer.extend(token, state)
+            steps.append(y)
+    torch.testing.assert_close(torch.cat(steps, dim=1), whole, rtol=1e-4, atol=1e-5)
