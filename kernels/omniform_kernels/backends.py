@@ -15,11 +15,12 @@ from torch import Tensor
 
 from omniform_kernels.compiler import Library
 
-__all__ = ["Backend", "Form", "choose", "is_recorded"]
+__all__ = ["Backend", "Form", "cast", "choose", "is_recorded"]
 
 Form = Literal["reference", "cpu", "native", "triton"]
 Backend = Literal["auto", "reference", "cpu", "native", "triton"]
 
+_BACKENDS = get_args(Backend)
 _PLAIN: tuple[Form, ...] = ("reference", "cpu")
 
 
@@ -42,8 +43,8 @@ def choose(
     Raises:
         ValueError: the backend does not exist, or cannot run this op on this device and dtype.
     """
-    if backend not in get_args(Backend):
-        raise ValueError(f"expected backend to be one of {', '.join(get_args(Backend))}; got {backend!r}")
+    if backend not in _BACKENDS:
+        raise ValueError(f"expected backend to be one of {', '.join(_BACKENDS)}; got {backend!r}")
     if backend in _PLAIN:
         return backend
     if backend == "auto":
@@ -76,6 +77,11 @@ def is_recorded(*tensors: Tensor | None) -> bool:
     if torch.compiler.is_compiling():
         return True
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+def cast(x: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return x in this dtype; `Tensor.to` alone takes a microsecond to find that there is nothing to do."""
+    return x if x.dtype == dtype else x.to(dtype)
 
 
 def _refuse_unless(condition: bool, backend: str, reason: str) -> None:

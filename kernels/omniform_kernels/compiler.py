@@ -62,7 +62,10 @@ class Library:
         function = self._functions.get(name)
         if function is None:
             function = self._functions[name] = self._bind(name, arguments)
-        function(torch.get_num_threads(), *[x.data_ptr() if isinstance(x, Tensor) else x for x in arguments])
+        function(
+            torch.get_num_threads(),
+            *[x if x is None or isinstance(x, (int, float)) else x.data_ptr() for x in arguments],
+        )
 
     def _bind(self, name: str, arguments: Sequence[Tensor | int | float | None]) -> Callable[..., None]:
         """Tell ctypes the types once, which makes a call five times as fast as converting each argument."""

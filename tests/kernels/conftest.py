@@ -5,6 +5,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from omniform_kernels.compiler import compiler
+
 Run = Callable[..., Tensor | tuple[Tensor, ...]]
 
 
@@ -13,10 +15,54 @@ def _seed():
     torch.manual_seed(0)
 
 
-@pytest.fixture
+@pytest.fixture(autouse=True)
+def _needs_compiler(request: pytest.FixtureRequest):
+    """Skip what is asked of the C++ form where there is no compiler."""
+    parameters = request.node.callspec.params if hasattr(request.node, "callspec") else {}
+    if "native" in (parameters.get("form"), parameters.get("backend")) and compiler() is None:
+        pytest.skip("no C++ compiler")
+
+
+@pytest.fixture(scope="session")
 def device() -> torch.device:
     """Where Triton's kernels run: a GPU if there is one, else the interpreter on the CPU."""
     return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+
+
+@pytest.fixture(scope="session")
+def on(device: torch.device):
+    """Bring tensors to where a form is tested: Triton's to the device, those of all others to the CPU."""
+
+    def move(form: str, *tensors: Tensor) -> list[Tensor]:
+        return [tensor.to(device if form == "triton" else "cpu") for tensor in tensors]
+
+    return move
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch):
+    """Fill all memory that is asked for from the call on, so that what an op leaves unwritten shows: NaN, or -77."""
+
+    def filled(make: Callable[..., Tensor]) -> Callable[..., Tensor]:
+        def run(*args, **options) -> Tensor:
+            buffer = make(*args, **options)
+            if buffer.is_floating_point() or buffer.is_complex():
+                return buffer.fill_(torch.nan)
+            return buffer.fill_(-77) if buffer.is_signed() else buffer
+
+        return run
+
+    def start(patch: pytest.MonkeyPatch = monkeypatch) -> None:
+        for owner, name in ((torch, "empty"), (torch, "empty_like"), (torch.Tensor, "new_empty")):
+            patch.setattr(owner, name, filled(getattr(owner, name)))
+
+    return start
+
+
+@pytest.fixture
+def poisoned(poison) -> None:
+    """Poison all memory that the test asks for."""
+    poison()
 
 
 @pytest.fixture

@@ -20,15 +20,6 @@ def make(N=7, D=70, E=33, dtype=torch.float32):
     return torch.randn(N, D).to(dtype), pack_signs(torch.randn(E, D)), torch.rand(E) + 0.5, torch.randn(E)
 
 
-def need(form):
-    if form == "native" and not native.LIBRARY.available():
-        pytest.skip("no C++ compiler here")
-
-
-def on(device, *tensors):
-    return [tensor.to(device) for tensor in tensors]
-
-
 @pytest.mark.parametrize("D", [1, 63, 64, 65, 500])
 def test_signs_survive_packing(D):
     x = torch.randn(2, 3, D)
@@ -46,23 +37,21 @@ def test_a_weight_takes_a_bit():
 
 
 @pytest.mark.parametrize("form", ["reference", *FORMS])
-def test_equals_sums_of_signs(form, device):
+def test_equals_sums_of_signs(form, on):
     """Counted bits are sums of signs, exactly: scales of 1 leave whole numbers."""
-    need(form)
     x, weight = torch.randn(9, 500).sign(), torch.randn(20, 500)
     signs = torch.where(weight >= 0, 1, -1)
-    y = binary_linear(*on(device, x, pack_signs(weight), torch.ones(20)), activations="sign", backend=form)
+    y = binary_linear(*on(form, x, pack_signs(weight), torch.ones(20)), activations="sign", backend=form)
     assert torch.equal(y.cpu().long(), x.long() @ signs.T)
 
 
 @pytest.mark.parametrize("form", ["reference", *FORMS])
-def test_equals_sums_of_bytes(form, device):
+def test_equals_sums_of_bytes(form, on):
     """A row whose largest entry is 127 has a scale of 1 and whole numbers that are its own entries."""
-    need(form)
     x, weight = torch.randint(-127, 128, (9, 500)).float(), torch.randn(20, 500)
     x[:, 0] = -127
     signs = torch.where(weight >= 0, 1, -1)
-    y = binary_linear(*on(device, x, pack_signs(weight), torch.ones(())), backend=form)
+    y = binary_linear(*on(form, x, pack_signs(weight), torch.ones(())), backend=form)
     assert torch.equal(y.cpu().round().long(), x.long() @ signs.T)
     torch.testing.assert_close(y.cpu(), y.cpu().round(), rtol=1e-6, atol=0)
 
@@ -82,9 +71,8 @@ def test_equals_its_equation(kind):
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 63, 500), (2, 64, 33), (3, 500, 20), (80, 129, 17)])
 @pytest.mark.parametrize("form", FORMS)
-def test_equals_the_definition(agree, form, shape, kind, device):
-    need(form)
-    x, weight, scale, bias = on(device, *make(*shape))
+def test_equals_the_definition(agree, form, shape, kind, on):
+    x, weight, scale, bias = on(form, *make(*shape))
 
     def run(x, bias, backend):
         return binary_linear(x, weight, scale, bias, activations=kind, backend=backend)
@@ -94,9 +82,9 @@ def test_equals_the_definition(agree, form, shape, kind, device):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", ["cpu", "triton"])
-def test_bfloat16_is_as_close_as_its_rounding(form, kind, device):
+def test_bfloat16_is_as_close_as_its_rounding(form, kind, on):
     x, weight, scale, bias = make(dtype=torch.bfloat16)
-    y = binary_linear(*on(device, x, weight, scale, bias), activations=kind, backend=form).cpu()
+    y = binary_linear(*on(form, x, weight, scale, bias), activations=kind, backend=form).cpu()
     expected = binary_linear(x.float(), weight, scale, bias, activations=kind, backend="reference")
     assert y.dtype == torch.bfloat16
     assert (y - expected).abs().max() <= 2**-7 * expected.abs().max()
@@ -121,10 +109,10 @@ def test_gradient_is_that_of_the_map_by_signs(gradients, kind):
     E=st.integers(1, 40),
     size=st.floats(1e-6, 1e6),
 )
-def test_any_shape(form, kind, N, D, E, size):
+def test_any_shape(on, form, kind, N, D, E, size):
     if form == "native" and not native.LIBRARY.available():
         return
-    x, weight, scale, bias = make(N, D, E)
+    x, weight, scale, bias = on(form, *make(N, D, E))
     actual, expected = (
         binary_linear(x * size, weight, scale, bias, activations=kind, backend=f) for f in (form, "reference")
     )
@@ -133,36 +121,24 @@ def test_any_shape(form, kind, N, D, E, size):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("form", FORMS)
-def test_every_entry_is_written(form, kind, device, monkeypatch):
-    need(form)
-    inputs = on(device, *make())
+def test_every_entry_is_written(form, kind, on, poison):
+    inputs = on(form, *make())
     expected = binary_linear(*inputs, activations=kind, backend="reference")
-
-    def poisoned(make):
-        def run(*args, **kwargs):
-            tensor = make(*args, **kwargs)
-            return tensor.fill_(torch.nan if tensor.is_floating_point() else -77)
-
-        return run
-
-    for owner, name in ((torch, "empty"), (torch, "empty_like"), (torch.Tensor, "new_empty")):
-        monkeypatch.setattr(owner, name, poisoned(getattr(owner, name)))
+    poison()
     y = binary_linear(*inputs, activations=kind, backend=form)
     torch.testing.assert_close(y, expected, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", ["reference", *FORMS])
-def test_custom_op_is_sound(form, device):
-    need(form)
-    x, weight, scale, bias = on(device, *make())
+def test_custom_op_is_sound(form, on):
+    x, weight, scale, bias = on(form, *make())
     torch.library.opcheck(_forward, (x.requires_grad_(), weight, scale, bias.requires_grad_(), "int8", form))
     torch.library.opcheck(_forward, (x, weight, scale, None, "sign", form))
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_compiles_without_graph_break(agree, compiled, form, device):
-    need(form)
-    x, weight, scale, bias = on(device, *make())
+def test_compiles_without_graph_break(agree, compiled, form, on):
+    x, weight, scale, bias = on(form, *make())
 
     def function(x, bias):
         return binary_linear(x[None], weight, scale, bias, backend=form)

@@ -16,10 +16,9 @@ KINDS = ["none", "head", "channel"]
 RAGGED = (0, 3, 64, 0, 65, 1, 17, 0)
 
 needs_compiler = pytest.mark.skipif(compiler() is None, reason="no C++ compiler")
-NATIVE = pytest.param("native", marks=needs_compiler)
 PLAIN = ["reference", "cpu"]
-FAST = ["cpu", NATIVE]
-OWN_BACKWARD = [NATIVE, "triton"]
+FAST = ["cpu", "native"]
+OWN_BACKWARD = ["native", "triton"]
 
 
 def make(kind, B=2, L=63, H=3, Dk=5, Dv=7, decay=1.0, dtype=torch.float64, S=None):
@@ -113,8 +112,9 @@ def test_vanishing_and_strong_decay(agree, kind, decay):
     ],
 )
 @pytest.mark.parametrize("kind", ["head", "channel"])
-def test_vanishing_and_strong_decay_in_float32(is_close, backend, kind, decay, bound):
-    is_close(partial(run, backend=backend), make(kind, B=1, L=70, H=1, decay=decay), bound)
+def test_vanishing_and_strong_decay_in_float32(is_close, on, backend, kind, decay, bound):
+    inputs = on(backend, *make(kind, B=1, L=70, H=1, decay=decay))
+    is_close(partial(run, backend=backend), inputs, bound)
 
 
 @pytest.mark.parametrize("chunk", [1, 2, 4, 16, 128])
@@ -184,8 +184,9 @@ def test_packed_sequences_equal_each_alone(agree, kind):
 
 @pytest.mark.parametrize("backend", OWN_BACKWARD)
 @pytest.mark.parametrize("kind", KINDS)
-def test_packed_sequences_in_float32(is_close, backend, kind):
+def test_packed_sequences_in_float32(is_close, on, backend, kind):
     inputs, offsets = pack(kind, RAGGED, H=1)
+    *inputs, offsets = on(backend, *inputs, offsets)
     is_close(partial(run, backend=backend, cu_seqlens=offsets), inputs, 5e-6, cu_seqlens=offsets)
 
 
@@ -197,8 +198,8 @@ def test_both_ways_equals_dense_attention(agree, backend, kind):
 
 
 @pytest.mark.parametrize("backend", OWN_BACKWARD)
-def test_both_ways_in_float32(is_close, backend):
-    q, k, v, _, decay = make("channel", B=1, L=20, H=1)
+def test_both_ways_in_float32(is_close, on, backend):
+    q, k, v, _, decay = on(backend, *make("channel", B=1, L=20, H=1))
     is_close(partial(both_ways, backend=backend), [q, k, v, decay])
 
 
@@ -242,14 +243,13 @@ def test_equals_public_retention():
 
 
 def test_equals_the_public_state_space_dual(agree):
-    from transformers.models.mamba2.modeling_mamba2 import mamba2_chunk_scan
-
+    mamba2 = pytest.importorskip("transformers.models.mamba2.modeling_mamba2")
     rates = -torch.rand(3) - 0.5
 
     def peer(C, B, x, state, dt):
         states = state.transpose(-1, -2)
         options = {"initial_states": states, "return_final_states": True}
-        y, final = mamba2_chunk_scan(x, dt, rates, B, C, 16, **options)
+        y, final = mamba2.mamba2_chunk_scan(x, dt, rates, B, C, 16, **options)
         return y, final.transpose(-1, -2)
 
     def ours(C, B, x, state, dt):
@@ -262,9 +262,8 @@ def test_equals_the_public_state_space_dual(agree):
 @pytest.mark.parametrize("backend", FAST)
 @pytest.mark.parametrize("kind", ["head", "channel"])
 def test_equals_the_fused_operator_of_onnx_runtime(kind, backend):
-    import onnxruntime
-    from onnx import TensorProto, helper
-
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    helper, TensorProto = onnx.helper, onnx.TensorProto
     inputs = make(kind, L=30, Dk=8, Dv=12, dtype=torch.float32)
     names = ["query", "key", "value", "past_state", "decay"]
     node = helper.make_node(
@@ -290,8 +289,8 @@ def test_carried_state_continues_the_sequence(kind, backend):
 
 @pytest.mark.parametrize("backend", OWN_BACKWARD)
 @pytest.mark.parametrize("kind", KINDS)
-def test_carried_state_continues_the_sequence_in_float32(kind, backend):
-    carry_on(make(kind, B=1, L=70, H=1, Dv=16, dtype=torch.float32), backend, 1e-5)
+def test_carried_state_continues_the_sequence_in_float32(on, kind, backend):
+    carry_on(on(backend, *make(kind, B=1, L=70, H=1, Dv=16, dtype=torch.float32)), backend, 1e-5)
 
 
 def carry_on(inputs, backend, bound):
@@ -360,9 +359,9 @@ def test_autocast_does_not_lower_the_precision(backend):
 
 
 @pytest.mark.parametrize("backend", ["cpu", *OWN_BACKWARD])
-def test_no_tokens_and_no_sequences(gradients, backend):
+def test_no_tokens_and_no_sequences(gradients, on, backend):
     for B, L in ((2, 0), (0, 5)):
-        inputs = make("channel", B=B, L=L, H=1, dtype=torch.float32)
+        inputs = on(backend, *make("channel", B=B, L=L, H=1, dtype=torch.float32))
         out, state, *_, dstate, _ = gradients(partial(run, backend=backend), inputs)
         assert out.shape == inputs[2].shape
         assert torch.equal(state, inputs[3])
@@ -373,18 +372,12 @@ def test_no_tokens_and_no_sequences(gradients, backend):
 
 @pytest.mark.parametrize("backend", OWN_BACKWARD)
 @pytest.mark.parametrize("kind", KINDS)
-def test_writes_every_place_of_its_buffers(gradients, monkeypatch, backend, kind):
+def test_writes_every_place_of_its_buffers(gradients, poison, on, backend, kind):
     inputs, offsets = pack(kind, (3, 0, 70), H=1, Dk=18, dtype=torch.float32)
+    *inputs, offsets = on(backend, *inputs, offsets)
     function = partial(run, backend=backend, cu_seqlens=offsets)
     expected = gradients(function, inputs)
-    for owner, name in ((torch, "empty"), (torch, "empty_like"), (torch.Tensor, "new_empty")):
-        make_buffer = getattr(owner, name)
-
-        def poisoned(*args, make_buffer=make_buffer, **options):
-            buffer = make_buffer(*args, **options)
-            return buffer.fill_(torch.nan) if buffer.is_floating_point() else buffer
-
-        monkeypatch.setattr(owner, name, poisoned)
+    poison()
     for a, e in zip(gradients(function, inputs), expected, strict=True):
         assert torch.equal(a, e)
 
@@ -411,8 +404,9 @@ def test_any_shape(kind, lengths, H, Dk, Dv, decay):
 
 @pytest.mark.parametrize("backend", OWN_BACKWARD)
 @pytest.mark.parametrize("kind", ["head", "channel"])
-def test_custom_op_is_sound(kind, backend):
-    (q, k, v, state, decay), offsets = pack(kind, (3, 4), H=1, dtype=torch.float32)
+def test_custom_op_is_sound(on, kind, backend):
+    inputs, offsets = pack(kind, (3, 4), H=1, dtype=torch.float32)
+    q, k, v, state, decay, offsets = on(backend, *inputs, offsets)
     inputs = [x.requires_grad_() for x in (q, k, v, decay.view(1, 7, 1, -1), state)]
     for sequences in (None, offsets):
         states = inputs[4] if sequences is not None else inputs[4].detach()[:1].clone().requires_grad_()
@@ -423,16 +417,17 @@ def test_custom_op_is_sound(kind, backend):
 
 
 @pytest.mark.parametrize("backend", ["cpu", *OWN_BACKWARD])
-def test_compiles_without_graph_break(agree, compiled, backend):
+def test_compiles_without_graph_break(agree, compiled, on, backend):
     plain = partial(run, backend=backend)
     fast = compiled(plain)
     for L in (70, 90):
-        agree(fast, plain, make("channel", B=1, L=L, H=1, dtype=torch.float32), 1e-6)
+        agree(fast, plain, on(backend, *make("channel", B=1, L=L, H=1, dtype=torch.float32)), 1e-6)
 
 
 @pytest.mark.parametrize("backend", ["cpu", *OWN_BACKWARD])
-def test_packed_sequences_and_both_ways_compile_without_graph_break(agree, compiled, backend):
-    (*inputs, state, decay), offsets = pack("head", (3, 0, 20), H=1, dtype=torch.float32)
+def test_packed_sequences_and_both_ways_compile_without_graph_break(agree, compiled, on, backend):
+    inputs, offsets = pack("head", (3, 0, 20), H=1, dtype=torch.float32)
+    *inputs, state, decay, offsets = on(backend, *inputs, offsets)
     plain = partial(run, backend=backend, cu_seqlens=offsets)
     agree(compiled(plain), plain, [*inputs, state, decay], 1e-6)
     plain = partial(both_ways, backend=backend, cu_seqlens=offsets)
@@ -457,10 +452,10 @@ def test_refuses_what_does_not_fit():
 
 def test_refuses_sequences_that_do_not_fill_the_tokens():
     q, k, v, _ = make("none", B=1)
-    with pytest.raises(ShapeError, match="B = 1"):
+    with pytest.raises(ShapeError, match="a batch of 1"):
         gated_linear_attention(*make("none")[:3], cu_seqlens=torch.tensor([0, 63]))
-    with pytest.raises(ShapeError, match="int64"):
+    with pytest.raises(ShapeError, match=r"S \+ 1 integers"):
         gated_linear_attention(q, k, v, cu_seqlens=torch.tensor([0.0, 63.0]))
     for offsets in ([0, 62], [1, 63], [0, 40, 30, 63]):
-        with pytest.raises(ValueError, match="rise from 0 to L = 63"):
+        with pytest.raises(ValueError, match="rise from 0 to the 63 tokens"):
             gated_linear_attention(q, k, v, cu_seqlens=torch.tensor(offsets))

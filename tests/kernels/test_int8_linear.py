@@ -1,12 +1,10 @@
 from functools import partial
 
 import numpy as np
-import onnxruntime
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
 from torch.nn import functional as F
 
 from omniform_kernels.checks import ShapeError
@@ -23,15 +21,6 @@ def make(N=7, D=70, E=33, dtype=torch.float32, outliers=True):
     if outliers:
         x[:, [D // 3, D // 2]] *= 20
     return x.to(dtype), *quantize_rows(torch.randn(E, D)), torch.randn(E)
-
-
-def need(form):
-    if form == "native" and not native.LIBRARY.available():
-        pytest.skip("no C++ compiler here")
-
-
-def on(device, *tensors):
-    return [tensor.to(device) for tensor in tensors]
 
 
 def exact(x, weight, weight_scale, bias):
@@ -55,7 +44,6 @@ def test_rows_are_quantised_to_the_nearest_whole_number():
 @pytest.mark.parametrize("form", ["native", "triton"])
 def test_all_forms_quantise_alike(form, device):
     """Bit for bit: a half that one form rounds up and another down would show as a step of the output."""
-    need(form)
     x = torch.randn(200, 300) if form == "native" else torch.randn(20, 300)
     x[0], x[1, 0] = 0, 1e30
     x[2] = torch.arange(300) / 2 - 63.5  # halves
@@ -71,18 +59,16 @@ def test_all_forms_quantise_alike(form, device):
 
 
 @pytest.mark.parametrize("form", ["reference", *FORMS])
-def test_equals_integers_in_numpy(form, device):
-    need(form)
+def test_equals_integers_in_numpy(form, on):
     x, weight, scale, bias = make()
     expected = torch.from_numpy(exact(x.numpy(), weight.numpy(), scale.numpy(), bias.numpy()))
-    y = int8_linear(*on(device, x, weight, scale, bias), backend=form).cpu()
+    y = int8_linear(*on(form, x, weight, scale, bias), backend=form).cpu()
     torch.testing.assert_close(y.double(), expected, rtol=1e-6, atol=1e-5)
 
 
 @pytest.mark.parametrize("form", ["cpu", "native", "triton"])
-def test_sums_are_exact_where_they_are_largest(form, device):
+def test_sums_are_exact_where_they_are_largest(form, on):
     """D * 127^2 is 2^27 here: no form may round or saturate on the way."""
-    need(form)
     N = 5
     x = torch.full((N, 8191), 1.0)
     weight = torch.full((16, 8191), 127, dtype=torch.int8)
@@ -90,16 +76,15 @@ def test_sums_are_exact_where_they_are_largest(form, device):
     scale = torch.full((16,), 1 / 127)
     expected = torch.full((N, 16), 8189.0)
     expected[:, 3:5] = -8189.0
-    y = int8_linear(*on(device, x, weight, scale), backend=form).cpu()
+    y = int8_linear(*on(form, x, weight, scale), backend=form).cpu()
     torch.testing.assert_close(y, expected, rtol=1e-6, atol=0)
 
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 63, 500), (2, 64, 33), (3, 500, 20), (9, 129, 65)])
 @pytest.mark.parametrize("form", FORMS)
-def test_equals_the_definition(agree, form, shape, threshold, device):
-    need(form)
-    x, weight, scale, bias = on(device, *make(*shape))
+def test_equals_the_definition(agree, form, shape, threshold, on):
+    x, weight, scale, bias = on(form, *make(*shape))
     function = partial(int8_linear, threshold=threshold)
     agree(
         lambda x, bias: function(x, weight, scale, bias, backend=form),
@@ -118,9 +103,9 @@ def test_plain_form_equals_the_definition_in_double():
 
 @pytest.mark.parametrize("threshold", THRESHOLDS)
 @pytest.mark.parametrize("form", ["cpu", "triton"])
-def test_bfloat16_is_as_close_as_its_rounding(form, threshold, device):
+def test_bfloat16_is_as_close_as_its_rounding(form, threshold, on):
     x, weight, scale, bias = make(dtype=torch.bfloat16)
-    y = int8_linear(*on(device, x, weight, scale, bias), threshold=threshold, backend=form).cpu()
+    y = int8_linear(*on(form, x, weight, scale, bias), threshold=threshold, backend=form).cpu()
     expected = int8_linear(x.float(), weight, scale, bias, threshold=threshold, backend="reference")
     assert y.dtype == torch.bfloat16
     assert (y - expected).abs().max() <= 2**-7 * expected.abs().max()
@@ -135,17 +120,16 @@ def test_the_lowest_threshold_is_floating_point_and_the_highest_is_none():
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_an_outlier_column_does_not_coarsen_the_others(form, device):
+def test_an_outlier_column_does_not_coarsen_the_others(form, on):
     """An infinity in one column reaches no other product."""
-    need(form)
     x, weight, scale, _ = make(outliers=False)
     x[:, 3] = torch.inf
     weight[:, 3] = weight[:, 3].clamp(max=-1)
-    y = int8_linear(*on(device, x, weight, scale), threshold=6.0, backend=form)
+    y = int8_linear(*on(form, x, weight, scale), threshold=6.0, backend=form)
     assert (y == -torch.inf).all()
     x[:, 3] = 1e4
     weight[:, 3] = 0
-    y = int8_linear(*on(device, x, weight, scale), threshold=6.0, backend=form).cpu()
+    y = int8_linear(*on(form, x, weight, scale), threshold=6.0, backend=form).cpu()
     kept = [i for i in range(x.shape[1]) if i != 3]
     expected = int8_linear(x[:, kept], weight[:, kept], scale, backend="reference")
     torch.testing.assert_close(y, expected, rtol=1e-5, atol=1e-4)
@@ -153,9 +137,8 @@ def test_an_outlier_column_does_not_coarsen_the_others(form, device):
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered in cast")  # of the interpreter
 @pytest.mark.parametrize("form", ["cpu", "native", "triton"])
-def test_nan_stays_in_its_row(form, device):
-    need(form)
-    x, weight, scale, _ = on(device, *make())
+def test_nan_stays_in_its_row(form, on):
+    x, weight, scale, _ = on(form, *make())
     x[3, 5] = torch.nan
     y = int8_linear(x, weight, scale, backend=form)
     assert y[3].isnan().all()
@@ -173,8 +156,10 @@ def test_gradient_is_that_of_the_dequantised_map(gradients):
 
 def test_equals_onnx_runtime_on_the_same_whole_numbers():
     """MatMulInteger on our quantised rows; its own quantiser scales a whole tensor, not a row."""
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
     x, weight, scale, _ = make()
     whole, row_scale = quantize_rows(x)
+    helper, TensorProto = onnx.helper, onnx.TensorProto
     node = helper.make_node("MatMulInteger", ["a", "b"], ["y"])
     values = [helper.make_tensor_value_info(name, TensorProto.INT8, [None, None]) for name in "ab"]
     result = helper.make_tensor_value_info("y", TensorProto.INT32, [None, None])
@@ -216,10 +201,10 @@ def test_quantised_rows_equal_torchao():
     size=st.floats(1e-6, 1e6),
     threshold=st.sampled_from(THRESHOLDS),
 )
-def test_any_shape(form, N, D, E, size, threshold):
+def test_any_shape(on, form, N, D, E, size, threshold):
     if form == "native" and not native.LIBRARY.available():
         return
-    x, weight, scale, bias = make(N, D, E)
+    x, weight, scale, bias = on(form, *make(N, D, E))
     actual, expected = (
         int8_linear(x * size, weight, scale, bias, threshold=threshold, backend=f) for f in (form, "reference")
     )
@@ -227,27 +212,17 @@ def test_any_shape(form, N, D, E, size, threshold):
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_every_entry_is_written(form, device, monkeypatch):
-    need(form)
-    inputs = on(device, *make())
+def test_every_entry_is_written(form, on, poison):
+    inputs = on(form, *make())
     expected = int8_linear(*inputs, backend="reference")
-
-    def poisoned(make):
-        def run(*args, **kwargs):
-            tensor = make(*args, **kwargs)
-            return tensor.fill_(torch.nan if tensor.is_floating_point() else -77)
-
-        return run
-
-    monkeypatch.setattr(torch, "empty_like", poisoned(torch.empty_like))
-    monkeypatch.setattr(torch.Tensor, "new_empty", poisoned(torch.Tensor.new_empty))
+    poison()
     for rows in (1, 7):
         y = int8_linear(inputs[0][:rows], *inputs[1:], backend=form)
         torch.testing.assert_close(y, expected[:rows], rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.skipif(not native.LIBRARY.available(), reason="no C++ compiler")
 def test_a_weight_that_changes_in_place_is_ordered_anew():
-    need("native")
     x, weight, scale, _ = make()
     before = int8_linear(x, weight, scale, backend="native")
     weight.neg_()
@@ -258,18 +233,16 @@ def test_a_weight_that_changes_in_place_is_ordered_anew():
 
 
 @pytest.mark.parametrize("form", ["reference", "cpu", "native", "triton"])
-def test_custom_op_is_sound(form, device):
-    need(form)
-    x, weight, scale, bias = on(device, *make())
+def test_custom_op_is_sound(form, on):
+    x, weight, scale, bias = on(form, *make())
     inputs = (x.requires_grad_(), weight, scale, bias.requires_grad_())
     torch.library.opcheck(_forward, (*inputs, 6.0, form))
     torch.library.opcheck(_forward, (x, weight, scale, None, None, form))
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_compiles_without_graph_break(agree, compiled, form, device):
-    need(form)
-    x, weight, scale, bias = on(device, *make())
+def test_compiles_without_graph_break(agree, compiled, form, on):
+    x, weight, scale, bias = on(form, *make())
 
     def function(x, bias):
         return int8_linear(x[None], weight, scale, bias, threshold=6.0, backend=form)

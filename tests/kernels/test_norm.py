@@ -72,8 +72,8 @@ def test_gradcheck_twice(kind):
 
 @settings(max_examples=15, deadline=None, derandomize=True)
 @given(kind=st.sampled_from(sorted(NORMS)), N=st.integers(0, 9), D=st.integers(1, 70), scale=st.floats(1e-3, 1e3))
-def test_any_shape(kind, N, D, scale):
-    x, residual, *parameters = make(kind, (N, D), torch.float32)
+def test_any_shape(device, kind, N, D, scale):
+    x, residual, *parameters = (tensor.to(device) for tensor in make(kind, (N, D), torch.float32))
     actual, expected = (run(kind, scale * x, residual, *parameters, backend=form) for form in ("triton", "reference"))
     for a, e in zip(actual, expected, strict=True):
         torch.testing.assert_close(a, e, atol=1e-4, rtol=1e-4)
@@ -90,9 +90,10 @@ def test_custom_op_is_sound(device):
 
 @pytest.mark.parametrize("kind", NORMS)
 @pytest.mark.parametrize("backend", ["cpu", "triton"])
-def test_compiles_without_graph_break(agree, compiled, kind, backend):
+def test_compiles_without_graph_break(agree, compiled, kind, backend, device):
     function = partial(run, kind, backend=backend)
-    agree(compiled(function), function, make(kind, (6, 20), torch.float32), 1e-6)
+    inputs = [tensor.to(device) for tensor in make(kind, (6, 20), torch.float32)]
+    agree(compiled(function), function, inputs, 1e-6)
 
 
 def test_refuses_what_does_not_fit():

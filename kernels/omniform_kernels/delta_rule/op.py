@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from omniform_kernels.backends import Backend, choose
-from omniform_kernels.checks import ShapeError, check_shape
+from omniform_kernels.backends import Backend, cast, choose
+from omniform_kernels.checks import ShapeError, check_shape, sequence_offsets
 from omniform_kernels.delta_rule import cpu, native, reference
 
 __all__ = ["delta_rule"]
@@ -63,15 +63,15 @@ def delta_rule(
     form = choose(backend, q.device, dtype, native=native.LIBRARY, triton=(torch.float32,))
     B, L, H, Dk = q.shape
     inner = given if form == "triton" else dtype
-    inputs = [x if x.dtype == inner else x.to(inner) for x in (q, k, v)]
+    inputs = [cast(x, inner) for x in (q, k, v)]
     gates = (beta, q.new_zeros(B, L, H, dtype=dtype) if log_decay is None else log_decay)
-    inputs.extend(x if x.dtype == dtype else x.to(dtype) for x in gates)
+    inputs.extend(cast(x, dtype) for x in gates)
     if initial_state is None:
         S = B if cu_seqlens is None else len(cu_seqlens) - 1
         initial_state = q.new_zeros(S, H, Dk, v.shape[-1], dtype=dtype)
-    inputs.append(initial_state if initial_state.dtype == dtype else initial_state.to(dtype))
+    inputs.append(cast(initial_state, dtype))
     out, state = _run(form, inputs, Dk**-0.5 if scale is None else scale, cu_seqlens)
-    return out if out.dtype == v.dtype else out.to(v.dtype), state
+    return cast(out, v.dtype), state
 
 
 def _run(form: str, inputs: list[Tensor], scale: float, cu_seqlens: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -81,7 +81,7 @@ def _run(form: str, inputs: list[Tensor], scale: float, cu_seqlens: Tensor | Non
         with torch.autocast(q.device.type, enabled=False):
             if cu_seqlens is None:
                 return reference.recurrent(q * scale, *others)
-            return reference.packed(q * scale, *others, offsets=_checked(cu_seqlens, q.shape[1]))
+            return reference.packed(q * scale, *others, offsets=sequence_offsets(cu_seqlens, q.shape[1]))
     if torch.compiler.is_exporting():
         return cpu.forward(*inputs, scale=scale, offsets=cu_seqlens)
     keep = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)
@@ -117,7 +117,7 @@ def _forward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Return the outputs, the last state, and what the form keeps for its backward pass."""
     inputs = [tensor.contiguous() for tensor in (q, k, v, beta, log_decay, state)]
-    offsets = None if cu_seqlens is None else _checked(cu_seqlens, q.shape[1])
+    offsets = None if cu_seqlens is None else sequence_offsets(cu_seqlens, q.shape[1])
     if form == "cpu":
         with torch.autocast(q.device.type, enabled=False):
             return *cpu.forward(*inputs, scale=scale, offsets=offsets), q.new_empty(0)
@@ -219,18 +219,5 @@ def _check_shapes(
     check_shape("beta", beta, (B, L, H))
     check_shape("log_decay", log_decay, (B, L, H))
     if cu_seqlens is not None:
-        if B != 1 or cu_seqlens.ndim != 1 or len(cu_seqlens) < 2:
-            got = f"q {tuple(q.shape)} and cu_seqlens {tuple(cu_seqlens.shape)}"
-            raise ShapeError(f"expected packed sequences in B = 1 with cu_seqlens (S + 1,); got {got}")
-        S = len(cu_seqlens) - 1
+        S = len(sequence_offsets(cu_seqlens, L, B)) - 1
     check_shape("initial_state", initial_state, (S, H, Dk, v.shape[-1]))
-
-
-def _checked(cu_seqlens: Tensor, length: int) -> Tensor:
-    """Return the offsets as int64; on a CPU, where it costs nothing, refuse those out of order."""
-    offsets = cu_seqlens.to(torch.int64).contiguous()
-    if offsets.device.type == "cpu":
-        bounds = offsets.tolist()
-        if bounds[0] != 0 or bounds[-1] != length or bounds != sorted(bounds):
-            raise ValueError(f"expected cu_seqlens from 0 to {length} in order; got {bounds}")
-    return offsets

@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from omniform_kernels.backends import Backend, choose
-from omniform_kernels.checks import ShapeError, check_shape
+from omniform_kernels.backends import Backend, cast, choose, is_recorded
+from omniform_kernels.checks import ShapeError, check_shape, sequence_offsets
 from omniform_kernels.gated_linear_attention import cpu, native, reference
 
 __all__ = ["gated_linear_attention"]
@@ -94,16 +94,16 @@ def gated_linear_attention(
 
     Source: Yang et al., Gated Linear Attention Transformers with Hardware-Efficient Training, arXiv 2312.06635.
     """
-    _check(q, k, v, log_decay, initial_state, cu_seqlens, causal)
+    offsets = _check(q, k, v, log_decay, initial_state, cu_seqlens, causal)
     factor = q.shape[-1] ** -0.5 if scale is None else scale
     if log_decay is None:
         log_decay = q.new_zeros(q.shape[:3])
     if log_decay.ndim == 3:
         log_decay = log_decay.unsqueeze(-1)  # (B, L, H, 1)
     if causal:
-        return _attend(q, k, v, log_decay, initial_state, cu_seqlens, factor, backend)
-    back = None if cu_seqlens is None else q.shape[1] - cu_seqlens.flip(0)
-    ahead, _ = _attend(q, k, v, log_decay, None, cu_seqlens, factor, backend)
+        return _attend(q, k, v, log_decay, initial_state, offsets, factor, backend)
+    back = None if offsets is None else q.shape[1] - offsets.flip(0)
+    ahead, _ = _attend(q, k, v, log_decay, None, offsets, factor, backend)
     behind, _ = _attend(q.flip(1), k.flip(1), v.flip(1), log_decay.flip(1), None, back, factor, backend)
     dtype = torch.promote_types(torch.promote_types(q.dtype, v.dtype), torch.float32)
     own = factor * (q.to(dtype) * k.to(dtype)).sum(-1, keepdim=True) * v.to(dtype)
@@ -129,15 +129,16 @@ def _attend(
     if q.shape[1] == 0:
         return v.clone(), state.to(dtype, copy=True)
     inside = narrow if form == "triton" else dtype
-    q, k, v_inside, log_decay, state = q.to(inside), k.to(inside), v.to(inside), log_decay.to(dtype), state.to(dtype)
+    q, k, values = cast(q, inside), cast(k, inside), cast(v, inside)
+    log_decay, state = cast(log_decay, dtype), cast(state, dtype)
     if form in ("native", "triton"):
-        out, final = _run(form, q, k, v_inside, log_decay, state, offsets, scale)
+        out, final = _run(form, q, k, values, log_decay, state, offsets, scale)
     else:
         with torch.autocast(q.device.type, enabled=False):
             step = form == "reference" or (backend == "auto" and q.shape[1] == 1 and offsets is None)
             attend = reference.recurrent if step else cpu.chunked
-            out, final = attend(q * scale, k, v_inside, log_decay, state, offsets)
-    return out.to(v.dtype), final
+            out, final = attend(q * scale, k, values, log_decay, state, offsets)
+    return cast(out, v.dtype), final
 
 
 def _run(
@@ -145,7 +146,7 @@ def _run(
 ) -> tuple[Tensor, Tensor]:
     """Run a form that has a backward pass of its own; straight where no one will ask for it, for a decoder's sake."""
     inputs = (q.contiguous(), k.contiguous(), v.contiguous(), log_decay.contiguous(), state.contiguous())
-    if torch.compiler.is_compiling() or (torch.is_grad_enabled() and any(tensor.requires_grad for tensor in inputs)):
+    if is_recorded(*inputs):
         return _forward(*inputs, offsets, scale, form)
     return _launcher(form).forward(*inputs, offsets, scale)
 
@@ -166,7 +167,8 @@ def _check(
     initial_state: Tensor | None,
     cu_seqlens: Tensor | None,
     causal: bool,
-) -> None:
+) -> Tensor | None:
+    """Refuse what does not fit; return the offsets of packed sequences."""
     if q.ndim != 4:
         raise ShapeError(f"expected q of shape (B, L, H, Dk); got {tuple(q.shape)}")
     B, L, H, Dk = q.shape
@@ -175,20 +177,10 @@ def _check(
     check_shape("log_decay", log_decay, (B, L, H), (B, L, H, Dk))
     if initial_state is not None and not causal:
         raise ValueError("expected no initial_state without causality, which has two ends; got one")
-    if cu_seqlens is not None:
-        _check_sequences(cu_seqlens, B, L)
-        B = cu_seqlens.shape[0] - 1
-    check_shape("initial_state", initial_state, (B, H, Dk, v.shape[-1]))
-
-
-def _check_sequences(cu_seqlens: Tensor, B: int, L: int) -> None:
-    if B != 1 or cu_seqlens.ndim != 1 or cu_seqlens.shape[0] == 0 or cu_seqlens.dtype != torch.int64:
-        shape = tuple(cu_seqlens.shape)
-        raise ShapeError(f"expected cu_seqlens (S + 1,) int64 and B = 1; got {shape} {cu_seqlens.dtype} and B = {B}")
-    if torch.compiler.is_compiling() or not cu_seqlens.is_cpu:
-        return  # to look at the values would break the graph, or wait for the device
-    if cu_seqlens[0] != 0 or cu_seqlens[-1] != L or (cu_seqlens.diff() < 0).any():
-        raise ValueError(f"expected cu_seqlens to rise from 0 to L = {L}; got {cu_seqlens.tolist()}")
+    offsets = None if cu_seqlens is None else sequence_offsets(cu_seqlens, L, B)
+    S = B if offsets is None else offsets.shape[0] - 1
+    check_shape("initial_state", initial_state, (S, H, Dk, v.shape[-1]))
+    return offsets
 
 
 @torch.library.custom_op("omniform::gated_linear_attention", mutates_args=())

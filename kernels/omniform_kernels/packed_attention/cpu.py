@@ -16,6 +16,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from omniform_kernels.checks import sequence_offsets
+
 __all__ = ["backward", "forward"]
 
 _SCORES = 1 << 20  # how many scores a block of queries may have; 4 MB in float32
@@ -107,10 +109,7 @@ def backward(
 
 def _spans(offsets: Tensor, key_offsets: Tensor, T: int, S: int, causal: bool) -> Iterator[_Span]:
     """Yield, for each sequence that has some, the queries that see a key."""
-    bounds = [offsets.tolist(), key_offsets.tolist()]
-    for ends, total in zip(bounds, (T, S), strict=True):
-        if ends[0] != 0 or ends[-1] != total or any(b < a for a, b in pairwise(ends)):
-            raise ValueError(f"expected cu_seqlens to rise from 0 to the number of tokens, {total}; got {ends}")
+    bounds = [sequence_offsets(offsets, T).tolist(), sequence_offsets(key_offsets, S).tolist()]
     for (start, stop), (key_start, key_stop) in zip(*map(pairwise, bounds), strict=True):
         n = key_stop - key_start
         start = max(start, stop - n) if causal else start  # queries before the first key see none

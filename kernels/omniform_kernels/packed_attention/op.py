@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from omniform_kernels.backends import Backend, choose
-from omniform_kernels.checks import ShapeError, check_shape
+from omniform_kernels.checks import ShapeError, check_shape, sequence_offsets
 from omniform_kernels.packed_attention import cpu, reference
 
 __all__ = ["ScoreBias", "packed_attention"]
@@ -89,8 +89,7 @@ def _check_shapes(
         raise ShapeError(f"expected q of shape (T, H, D) and k of shape (S, K, D), K dividing H; got {shapes}")
     check_shape("k", k, (k.shape[0], k.shape[1], q.shape[2]))
     check_shape("v", v, tuple(k.shape))
-    if cu_seqlens.ndim != 1 or cu_seqlens.shape[0] == 0 or cu_seqlens.is_floating_point():
-        raise ShapeError(f"expected cu_seqlens of N + 1 integers; got {cu_seqlens.dtype} {tuple(cu_seqlens.shape)}")
+    sequence_offsets(cu_seqlens, q.shape[0])
     check_shape("cu_seqlens_k", cu_seqlens_k, tuple(cu_seqlens.shape))
     check_shape("slopes", slopes, (q.shape[1],))
     if cu_seqlens_k is None and q.shape[0] != k.shape[0]:

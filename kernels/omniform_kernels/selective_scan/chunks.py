@@ -7,6 +7,8 @@ t // chunk + s + c: no two meet, and the number of slots does not depend on wher
 import torch
 from torch import Tensor
 
+from omniform_kernels.checks import sequence_offsets
+
 __all__ = ["num_slots", "offsets"]
 
 
@@ -17,15 +19,8 @@ def num_slots(x: Tensor, cu_seqlens: Tensor | None, chunk: int) -> int:
 
 
 def offsets(x: Tensor, cu_seqlens: Tensor | None) -> Tensor:
-    """Return the first token of each sequence in (Bt L,), and the end of the last.
-
-    Raises:
-        ValueError: packed sequences do not fill the tokens; looked at on a CPU alone, since a GPU would have to be
-            waited for.
-    """
+    """Return the first token of each sequence in (Bt L,), and the end of the last."""
     Bt, L = x.shape[:2]
     if cu_seqlens is None:
         return torch.arange(Bt + 1, device=x.device) * L
-    if cu_seqlens.is_cpu and (cu_seqlens[0] != 0 or cu_seqlens[-1] != L or (cu_seqlens.diff() < 0).any()):
-        raise ValueError(f"expected cu_seqlens to rise from 0 to L = {L}; got {cu_seqlens.tolist()}")
-    return cu_seqlens.contiguous()
+    return sequence_offsets(cu_seqlens, L)

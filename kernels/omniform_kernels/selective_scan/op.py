@@ -1,12 +1,14 @@
 """The public face of the selective scan: checks, dtypes, and which form runs."""
 
+from math import prod
 from types import ModuleType
 
 import torch
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
-from omniform_kernels.backends import Backend, choose
-from omniform_kernels.checks import ShapeError, check_shape
+from omniform_kernels.backends import Backend, choose, is_recorded
+from omniform_kernels.checks import ShapeError, check_shape, sequence_offsets
 from omniform_kernels.selective_scan import cpu, native, reference
 from omniform_kernels.selective_scan.chunks import num_slots
 
@@ -82,9 +84,7 @@ def selective_scan(
 
 def _is_plain_step(x: Tensor, *others: Tensor | None) -> bool:
     """Whether this is one token outside of any graph: decoding, where the way through a custom op costs as much."""
-    if x.shape[1] != 1 or torch.compiler.is_compiling():
-        return False
-    return not (torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in (x, *others)))
+    return x.shape[1] == 1 and not is_recorded(x, *others)
 
 
 def _check_shapes(
@@ -102,11 +102,7 @@ def _check_shapes(
     check_shape("C", C, (Bt, L, N))
     check_shape("D", D, (Di,))
     check_shape("gate", gate, (Bt, L, Di))
-    packed = cu_seqlens is not None
-    if packed and (Bt != 1 or cu_seqlens.ndim != 1 or len(cu_seqlens) < 2 or cu_seqlens.dtype != torch.int64):
-        found = f"{tuple(cu_seqlens.shape)} {cu_seqlens.dtype} and Bt = {Bt}"
-        raise ShapeError(f"expected cu_seqlens (S + 1,) int64 and Bt = 1; got {found}")
-    S = Bt if cu_seqlens is None else len(cu_seqlens) - 1
+    S = Bt if cu_seqlens is None else len(sequence_offsets(cu_seqlens, L, Bt)) - 1
     check_shape("initial_state", initial_state, (S, Di, N))
     return S
 
@@ -184,3 +180,15 @@ def _differentiate(ctx, dy, dfinal, _):
 
 
 _forward.register_autograd(_differentiate, setup_context=_keep)
+
+
+@register_flop_formula(torch.ops.omniform.selective_scan)
+def _forward_flops(x_shape, dt_shape, A_shape, *_, out_shape=None, **__) -> int:
+    """Count 6 operations per token and entry of the state: exponent 1, decay 1, write 2, read 2."""
+    return 6 * prod(x_shape) * A_shape[1]
+
+
+@register_flop_formula(torch.ops.omniform.selective_scan_backward)
+def _backward_flops(dy_shape, dfinal_shape, starts_shape, x_shape, dt_shape, A_shape, *_, out_shape=None, **__) -> int:
+    """Count three sweeps of that kind: the states again, and the gradients of inputs and of parameters."""
+    return 3 * _forward_flops(x_shape, dt_shape, A_shape)

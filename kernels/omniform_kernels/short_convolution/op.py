@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
-from omniform_kernels.backends import Backend, choose
-from omniform_kernels.checks import ShapeError, check_shape
+from omniform_kernels.backends import Backend, choose, is_recorded
+from omniform_kernels.checks import ShapeError, check_shape, sequence_offsets
 from omniform_kernels.short_convolution import cpu, native, reference
 
 __all__ = ["short_convolution"]
@@ -57,23 +57,23 @@ def short_convolution(
     """
     if activation not in (None, "silu"):
         raise ValueError(f'expected activation "silu" or None; got {activation!r}')
-    _check_shapes(x, weight, bias, initial_state, cu_seqlens)
+    offsets = _check(x, weight, bias, initial_state, cu_seqlens)
     state = None if initial_state is None else initial_state.to(x.dtype)
-    final = _carry(x, state, cu_seqlens, weight.shape[1])
+    final = _carry(x, state, offsets, weight.shape[1])
     form = choose(backend, x.device, x.dtype, native=native.LIBRARY, triton=_TRITON_DTYPES)
     if x.shape[1] == 0:
         return x.clone(), final
     silu = activation == "silu"
     if form == "triton":
-        return _run(form, x, weight, bias, state, cu_seqlens, silu), final
+        return _run(form, x, weight, bias, state, offsets, silu), final
     dtype = torch.promote_types(x.dtype, torch.float32)
     wide, weight = x.to(dtype), weight.to(dtype)
     bias, state = (None if other is None else other.to(dtype) for other in (bias, state))
     if form == "native":
-        return _run(form, wide, weight, bias, state, cu_seqlens, silu), final
+        return _run(form, wide, weight, bias, state, offsets, silu), final
     if state is None:
-        state = _zeros(wide, cu_seqlens, weight.shape[1])
-    y = (reference if form == "reference" else cpu).convolve(wide, weight, state, cu_seqlens)
+        state = _zeros(wide, offsets, weight.shape[1])
+    y = (reference if form == "reference" else cpu).convolve(wide, weight, state, offsets)
     y = y if bias is None else y + bias
     return (F.silu(y) if silu else y).to(x.dtype), final
 
@@ -90,8 +90,7 @@ def _run(
     """Run a form that has a backward pass of its own; straight where no one will ask for it, for a decoder's sake."""
     bias, state = (None if other is None else other.contiguous() for other in (bias, state))
     inputs = (x.contiguous(), weight, bias, state)
-    differentiable = torch.is_grad_enabled() and any(t is not None and t.requires_grad for t in inputs)
-    if torch.compiler.is_compiling() or differentiable:
+    if is_recorded(*inputs):
         return _forward(*inputs, offsets, silu, form)
     return _launcher(form).forward(*inputs, offsets, silu)
 
@@ -124,29 +123,20 @@ def _zeros(x: Tensor, offsets: Tensor | None, K: int) -> Tensor:
     return x.new_zeros(x.shape[0] if offsets is None else offsets.shape[0] - 1, K - 1, x.shape[2])
 
 
-def _check_shapes(
+def _check(
     x: Tensor, weight: Tensor, bias: Tensor | None, initial_state: Tensor | None, cu_seqlens: Tensor | None
-) -> None:
+) -> Tensor | None:
+    """Refuse what does not fit; return the offsets of packed sequences."""
     if x.ndim != 3 or weight.ndim != 2 or weight.shape[1] == 0:
         raise ShapeError(f"expected x (B, L, C) and weight (C, K >= 1); got {tuple(x.shape)}, {tuple(weight.shape)}")
     B, L, C = x.shape
     K = weight.shape[1]
-    if cu_seqlens is not None:
-        _check_sequences(cu_seqlens, B, L)
-        B = cu_seqlens.shape[0] - 1
+    offsets = None if cu_seqlens is None else sequence_offsets(cu_seqlens, L, B)
+    S = B if offsets is None else offsets.shape[0] - 1
     check_shape("weight", weight, (C, K))
     check_shape("bias", bias, (C,))
-    check_shape("initial_state", initial_state, (B, K - 1, C))
-
-
-def _check_sequences(cu_seqlens: Tensor, B: int, L: int) -> None:
-    if B != 1 or cu_seqlens.ndim != 1 or cu_seqlens.shape[0] == 0 or cu_seqlens.dtype != torch.int64:
-        shape = tuple(cu_seqlens.shape)
-        raise ShapeError(f"expected cu_seqlens (S + 1,) int64 and B = 1; got {shape} {cu_seqlens.dtype} and B = {B}")
-    if torch.compiler.is_compiling() or not cu_seqlens.is_cpu:
-        return  # to look at the values would break the graph, or wait for the device
-    if cu_seqlens[0] != 0 or cu_seqlens[-1] != L or (cu_seqlens.diff() < 0).any():
-        raise ValueError(f"expected cu_seqlens to rise from 0 to L = {L}; got {cu_seqlens.tolist()}")
+    check_shape("initial_state", initial_state, (S, K - 1, C))
+    return offsets
 
 
 @torch.library.custom_op("omniform::short_convolution", mutates_args=())
