@@ -20,7 +20,7 @@ __all__ = ["chunked"]
 
 _CHUNK = 64
 _PAIRWISE = 4  # spans of up to so many tokens compare each pair of tokens
-_PART = 2**19  # bytes of a tensor in the part of all chunks that is worked on at a time, to stay in the cache
+_PART = 2**19  # bytes of a tensor, for each thread, in the part of all chunks worked on at a time, to stay in cache
 
 
 def chunked(
@@ -267,7 +267,7 @@ def _parts(q: Tensor, v: Tensor) -> list[slice]:
     """Cut the chunks; a compiler, which fuses what this is for, gets them whole."""
     M, C, Dk = q.shape
     row = C * max(Dk, v.shape[-1]) * q.element_size()
-    size = M if torch.compiler.is_compiling() else max(_PART // max(row, 1), 1)
+    size = M if torch.compiler.is_compiling() else max(torch.get_num_threads() * _PART // max(row, 1), 1)
     return [slice(start, min(start + size, M)) for start in range(0, M, max(size, 1))]
 
 
