@@ -55,7 +55,7 @@ class Library:
         return self._library is not None
 
     def call(self, name: str, *arguments: Tensor | int | float | None) -> None:
-        """Call a function with torch's number of threads before the arguments; tensors must be contiguous float32.
+        """Call a function with torch's number of threads before the arguments; tensors must be contiguous.
 
         An argument keeps the type that it has in the first call: a tensor or None, a whole number, or a float.
         """
