@@ -176,7 +176,8 @@ def _forms() -> str:
         "## The same comparison on other forms of the ops\n",
         f"    {result['command']}\n",
         f"ETTh1, {result['steps']} steps, one seed, one learning rate, one thread: test MSE, and seconds of training "
-        "with its validation. `plain` is torch alone, `native` the compiled forms, `before` the ops of commit 203b33c.\n",
+        "with its validation. `plain` is torch alone, `native` the compiled forms, `before` the ops of commit "
+        "203b33c.\n",
         f"| mixer | {' | '.join(forms)} |",
         f"| --- | {' | '.join('---:' for _ in forms)} |",
     ]
