@@ -1,3 +1,4 @@
+import warnings
 from functools import partial
 
 import pytest
@@ -54,6 +55,20 @@ def test_bfloat16_is_as_close_as_its_rounding(kind, device):
     assert y.dtype == total.dtype == torch.bfloat16
     assert (y - exact).abs().max() <= 2**-7 * exact.abs().max()
     assert (total - exact_total).abs().max() <= 2**-7 * exact_total.abs().max()
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("kind", NORMS)
+def test_narrow_tokens_take_wide_parameters(kind, backend):
+    """As under autocast: computed in float32, without a word from torch, and returned in the tokens' dtype."""
+    x, residual, *parameters = make(kind, dtype=torch.float32)
+    narrow = [x.bfloat16(), residual.bfloat16()]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        y, total = run(kind, *narrow, *parameters, backend=backend)
+    assert y.dtype == total.dtype == torch.bfloat16
+    exact, _ = run(kind, total.double(), None, *(parameter.double() for parameter in parameters))
+    assert (y - exact).abs().max() <= 2**-8 * exact.abs().max()
 
 
 def test_equals_torch():

@@ -16,6 +16,7 @@ from omniform.mixers.attention import check_heads
 from omniform.mixers.base import Cost, Mixer, State, Traits
 from omniform.mixers.recurrence import last_inputs
 from omniform_kernels.delta_rule import delta_rule
+from omniform_kernels.norm import rms_norm
 from omniform_kernels.short_convolution import short_convolution
 
 __all__ = ["DeltaNet", "DeltaNetState", "unit_length"]
@@ -65,7 +66,7 @@ class DeltaNet(Mixer):
         self.input = nn.Linear(dim, 3 * dim, bias=False)
         self.conv_weight = nn.Parameter(torch.empty(3 * dim, taps).uniform_(-(taps**-0.5), taps**-0.5))
         self.beta = nn.Linear(dim, self.num_heads, bias=False)
-        self.norm = nn.RMSNorm(self.head_dim, eps=_EPS)
+        self.norm_weight = nn.Parameter(torch.ones(self.head_dim))
         self.out = nn.Linear(dim, dim, bias=False)
         for linear in (self.input, self.beta, self.out):
             nn.init.xavier_uniform_(linear.weight, gain=2**-2.5)
@@ -88,7 +89,8 @@ class DeltaNet(Mixer):
             beta = beta.masked_fill(~layout.mask[..., None], 0)
             inputs = last_inputs(before, u, layout.mask)
         out, memory = delta_rule(unit_length(q), unit_length(k), v, beta, initial_state=state.memory)
-        return self.out(self.norm(out).flatten(-2)), DeltaNetState(inputs, memory)
+        y, _ = rms_norm(out, self.norm_weight, eps=_EPS)  # (B, L, H, K)
+        return self.out(y.flatten(-2)), DeltaNetState(inputs, memory)
 
     def cost(self, grid: tuple[int, ...]) -> Cost:
         """Count projections and convolution exactly, and 6 operations per token and entry of the state.

@@ -18,6 +18,7 @@ from omniform.mixers.base import Cost, Mixer, Traits
 from omniform.mixers.deltanet import DeltaNetState, unit_length
 from omniform.mixers.recurrence import initial_steps, last_inputs
 from omniform_kernels.delta_rule import delta_rule
+from omniform_kernels.norm import rms_norm
 from omniform_kernels.short_convolution import short_convolution
 
 __all__ = ["GatedDeltaNet"]
@@ -81,7 +82,7 @@ class GatedDeltaNet(Mixer):
         self.step = nn.Linear(dim, self.num_heads)
         self.A_log = nn.Parameter(torch.empty(self.num_heads).uniform_(*_RATE_RANGE).log())
         self.gate = nn.Linear(dim, values, bias=False)
-        self.norm = nn.RMSNorm(expand * self.head_dim, eps=_EPS)
+        self.norm_weight = nn.Parameter(torch.ones(expand * self.head_dim))
         self.out = nn.Linear(values, dim, bias=False)
         for linear in (self.input, self.beta, self.step, self.gate, self.out):
             nn.init.xavier_uniform_(linear.weight, gain=2**-2.5)
@@ -108,7 +109,8 @@ class GatedDeltaNet(Mixer):
             beta, log_decay = beta.masked_fill(padded, 0), log_decay.masked_fill(padded, 0)
             inputs = last_inputs(before, u, layout.mask)
         out, memory = delta_rule(unit_length(q), unit_length(k), v, beta, log_decay, initial_state=state.memory)
-        y = self.norm(out) * F.silu(self._heads(self.gate(x)))  # (B, L, H, V)
+        y, _ = rms_norm(out, self.norm_weight, eps=_EPS)  # (B, L, H, V)
+        y = y * F.silu(self._heads(self.gate(x)))
         return self.out(y.flatten(-2)), DeltaNetState(inputs, memory)
 
     def cost(self, grid: tuple[int, ...]) -> Cost:

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from omniform_kernels.backends import Backend, choose
+from omniform_kernels.backends import Backend, cast, choose
 from omniform_kernels.checks import ShapeError, check_shape
 from omniform_kernels.norm import cpu, reference
 
@@ -33,7 +33,7 @@ def rms_norm(
         backend: "cpu" is torch's own norm and runs on any device; "triton" fuses the sum with the norm.
 
     Returns:
-        y, and z for the next residual, both of the shape and dtype of x.
+        y, and z for the next residual, both of the shape and dtype of x; sums are formed in float32 at least.
 
     Raises:
         ShapeError: shapes do not fit each other.
@@ -67,7 +67,7 @@ def layer_norm(
         backend: "cpu" is torch's own norm and runs on any device; "triton" fuses the sum with the norm.
 
     Returns:
-        y, and z for the next residual, both of the shape and dtype of x.
+        y, and z for the next residual, both of the shape and dtype of x; sums are formed in float32 at least.
 
     Raises:
         ShapeError: shapes do not fit each other.
@@ -100,8 +100,12 @@ def _norm(
         y, total, _, _ = _forward(rows, other, weight, bias, eps, centred)
         return y.view(x.shape), x if residual is None else total.view(x.shape)
     total = x if residual is None else x + residual
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    weight, bias = (None if vector is None else cast(vector, dtype) for vector in (weight, bias))
     normalise = reference.normalise if form == "reference" else cpu.normalise
-    return normalise(total, weight, bias, eps, centred), total
+    with torch.autocast(x.device.type, enabled=False):
+        y = normalise(cast(total, dtype), weight, bias, eps, centred)
+    return cast(y, x.dtype), total
 
 
 @torch.library.custom_op("omniform::norm", mutates_args=())

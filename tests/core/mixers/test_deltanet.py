@@ -34,7 +34,7 @@ def by_the_book(mixer: DeltaNet, x: torch.Tensor) -> torch.Tensor:
             erase = torch.eye(8, dtype=x.dtype) - beta[t, h] * torch.outer(key, key)
             memory[h] = erase @ memory[h] + beta[t, h] * torch.outer(key, v[h])
             y = query @ memory[h] / 8**0.5
-            heads.append(y / (y.square().mean() + 1e-5).sqrt() * mixer.norm.weight)
+            heads.append(y / (y.square().mean() + 1e-5).sqrt() * mixer.norm_weight)
         outs.append(mixer.out.weight @ torch.cat(heads))
     return torch.stack(outs)
 

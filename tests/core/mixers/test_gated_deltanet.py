@@ -39,7 +39,7 @@ def by_the_book(mixer: GatedDeltaNet, x: torch.Tensor) -> torch.Tensor:
             erase = torch.eye(KEY, dtype=x.dtype) - beta[t, h] * torch.outer(key, key)
             memory[h] = alpha[t, h] * erase @ memory[h] + beta[t, h] * torch.outer(key, v[h])
             y = query @ memory[h] / KEY**0.5
-            y = y / (y.square().mean() + 1e-5).sqrt() * mixer.norm.weight
+            y = y / (y.square().mean() + 1e-5).sqrt() * mixer.norm_weight
             heads.append(y * gate[t, h] / (1 + torch.exp(-gate[t, h])))
         outs.append(mixer.out.weight @ torch.cat(heads))
     return torch.stack(outs)
@@ -77,7 +77,7 @@ def fused(mixer: GatedDeltaNet) -> dict[str, torch.Tensor]:
         "conv1d.weight": mixer.conv_weight[:, None],
         "dt_bias": mixer.step.bias,
         "A_log": mixer.A_log,
-        "norm.weight": mixer.norm.weight,
+        "norm.weight": mixer.norm_weight,
         "out_proj.weight": mixer.out.weight,
     }
 
