@@ -24,10 +24,10 @@ def make(error=1e-7, **options):
         op="toy",
         name="forward",
         forms={"cpu": partial(time.sleep, 0.002)},
-        peers={"slow": lambda: partial(time.sleep, 0.02), "gone": lambda: absent()},
+        peers={"slow": lambda: partial(time.sleep, 0.06), "gone": lambda: absent()},
         check=lambda: error,
         bound=1e-5,
-        targets=(Target("cpu", "slow", 4), Target("cpu", "slow", 1000), Target("cpu", "gone", 1)),
+        targets=(Target("cpu", "slow", 2), Target("cpu", "slow", 1000), Target("cpu", "gone", 1)),
         repeats=3,
         **options,
     )
@@ -50,10 +50,10 @@ def test_times_ours_beside_the_peers_that_are_installed(bench):
     assert row.refused is None
     assert row.peers["gone"] is None
     assert 0.002 <= row.seconds["cpu"] < row.peers["slow"]
-    assert [target.ratio for target, _ in row.targets] == [4, 1000]
+    assert [target.ratio for target, _ in row.targets] == [2, 1000]
     assert all(reached == row.peers["slow"] / row.seconds["cpu"] for _, reached in row.targets)
     text = "\n".join(table.lines(row, (1e12, 1e12)))
-    assert "4x slow: reached" in text
+    assert "2x slow: reached" in text
     assert "1e+03x slow: MISSED" in text
     assert "gone" in text
     assert "not installed" in text
@@ -89,7 +89,7 @@ def test_main_writes_rows_and_fails_where_one_was_refused(bench, tmp_path, capsy
     result = json.loads(file.read_text())
     assert result["command"].startswith("python -m omniform_kernels.bench --device cpu")
     first, second = result["rows"]
-    assert first["targets"][0] == {"form": "cpu", "peer": "slow", "ratio": 4, "reached": first["targets"][0]["reached"]}
+    assert first["targets"][0] == {"form": "cpu", "peer": "slow", "ratio": 2, "reached": first["targets"][0]["reached"]}
     assert second["refused"].startswith("it is off by")
     assert "not timed" in capsys.readouterr().out
 
@@ -108,7 +108,7 @@ def test_runs_take_turns_and_quick_ones_are_repeated():
     runs = {"a": partial(order.append, "a"), "b": lambda: order.append("b") or time.sleep(0.03)}
     found = medians(runs, 2, CPU)
     assert found["a"] < found["b"]
-    assert order.count("a") > 1000
+    assert order.count("a") > 20  # some thousand, were the machine not to pause
     assert order.count("b") == 4  # warmed up, measured for how often, and two rounds
     assert "".join(order).rstrip("b").count("ba") >= 2
 
