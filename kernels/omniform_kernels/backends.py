@@ -7,7 +7,10 @@ triton      GPU kernels; on a CPU only under Triton's interpreter (TRITON_INTERP
 """
 
 from collections.abc import Collection
+from functools import cache
+from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import Literal, get_args
 
 import torch
@@ -15,7 +18,7 @@ from torch import Tensor
 
 from omniform_kernels.compiler import Library
 
-__all__ = ["Backend", "Form", "cast", "choose", "is_recorded"]
+__all__ = ["Backend", "Form", "cast", "choose", "form_module", "is_recorded"]
 
 Form = Literal["reference", "cpu", "native", "triton"]
 Backend = Literal["auto", "reference", "cpu", "native", "triton"]
@@ -77,6 +80,12 @@ def is_recorded(*tensors: Tensor | None) -> bool:
     if torch.compiler.is_compiling():
         return True
     return torch.is_grad_enabled() and any(tensor is not None and tensor.requires_grad for tensor in tensors)
+
+
+@cache
+def form_module(op: str, form: str) -> ModuleType:
+    """Return the module of a form that stands beside the module called `op`; Triton is imported only when it runs."""
+    return import_module(f"{op.rpartition('.')[0]}.{form}")
 
 
 def cast(x: Tensor, dtype: torch.dtype) -> Tensor:

@@ -43,11 +43,8 @@ def kernels(
     place = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     if threads is not None:
         torch.set_num_threads(threads)
-    found = []
     with progress_on_stderr() if json else nullcontext():
-        for row in runner.rows(ops or runner.ops(), place):
-            found.append(row)
-            print("\n".join(table.lines(row, runner.limits(place))), flush=True)
+        found = table.show(runner.rows(ops or runner.ops(), place), place)
     if json:
         emit_json(runner.as_json(found, place, " ".join(["omniform", *sys.argv[1:]])))
     if any(row.refused for row in found):

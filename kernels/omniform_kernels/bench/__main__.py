@@ -26,10 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         torch.set_num_threads(options.threads)
     names = options.op or runner.ops()
     broken = [name for name in names if options.tests and not runner.test(name, options.tests)]
-    found = []
-    for row in runner.rows(names, device, broken):
-        found.append(row)
-        print("\n".join(table.lines(row, runner.limits(device))), flush=True)
+    found = table.show(runner.rows(names, device, broken), device)
     if options.json:
         command = " ".join(["python -m omniform_kernels.bench", *(sys.argv[1:] if argv is None else argv)])
         options.json.write_text(json.dumps(runner.as_json(found, device, command), indent=2) + "\n", encoding="utf-8")

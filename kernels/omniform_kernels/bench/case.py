@@ -5,7 +5,10 @@ from dataclasses import dataclass, field
 
 from torch import Tensor
 
-__all__ = ["Case", "Run", "Target", "relative_error"]
+from omniform_kernels.backends import Form
+from omniform_kernels.compiler import Library
+
+__all__ = ["Case", "Run", "Target", "cpu_forms", "relative_error"]
 
 Run = Callable[[], object]
 """Do the work once; everything that is not to be timed was prepared before."""
@@ -48,6 +51,11 @@ class Case:
     flops: float | None = None
     bytes: float | None = None
     repeats: int = 7
+
+
+def cpu_forms(library: Library) -> tuple[Form, ...]:
+    """Return the forms that a CPU times: plain torch, and C++ where it can be built."""
+    return ("cpu", "native") if library.available() else ("cpu",)
 
 
 def relative_error(actual: Tensor, expected: Tensor) -> float:

@@ -1,11 +1,24 @@
 """Rows as lines of text."""
 
-from omniform_kernels.bench.runner import Row
+from collections.abc import Iterable
 
-__all__ = ["lines"]
+import torch
+
+from omniform_kernels.bench.runner import Row, limits
+
+__all__ = ["duration", "lines", "show"]
 
 
-def lines(row: Row, limits: tuple[float, float] | None) -> list[str]:
+def show(rows: Iterable[Row], device: torch.device) -> list[Row]:
+    """Print each row as it is found, and return all."""
+    chip, shown = limits(device), []
+    for row in rows:
+        shown.append(row)
+        print("\n".join(lines(row, chip)), flush=True)
+    return shown
+
+
+def lines(row: Row, chip: tuple[float, float] | None) -> list[str]:
     """Return a heading, a line for each form with its ratio to every peer, and a line for each target."""
     head = f"{row.op}: {row.name}"
     if row.refused:
@@ -13,7 +26,7 @@ def lines(row: Row, limits: tuple[float, float] | None) -> list[str]:
     out = [f"{head}  (off by {row.error:.1e} of at most {row.bound:.0e})"]
     for form, seconds in row.seconds.items():
         ratios = [f"{peer / seconds:.3g}x {name}" for name, peer in row.peers.items() if peer is not None]
-        parts = [f"{duration(seconds):>9}", *_rates(row, seconds, limits), ", ".join(ratios)]
+        parts = [f"{duration(seconds):>9}", *_rates(row, seconds, chip), ", ".join(ratios)]
         out.append(f"  {form:<10}" + "  ".join(part for part in parts if part))
     for name, seconds in row.peers.items():
         out.append(f"    {name:<30}" + ("not installed" if seconds is None else f"{duration(seconds):>9}"))
@@ -31,12 +44,12 @@ def duration(seconds: float) -> str:
     raise AssertionError
 
 
-def _rates(row: Row, seconds: float, limits: tuple[float, float] | None) -> list[str]:
+def _rates(row: Row, seconds: float, chip: tuple[float, float] | None) -> list[str]:
     """Return operations and bytes a second, as shares of the chip's where that is known."""
     found = []
     for work, unit, scale, limit in (
-        (row.flops, "GFLOP/s", 1e9, limits and limits[0]),
-        (row.bytes, "GB/s", 1e9, limits and limits[1]),
+        (row.flops, "GFLOP/s", 1e9, chip and chip[0]),
+        (row.bytes, "GB/s", 1e9, chip and chip[1]),
     ):
         if work is not None:
             rate = work / seconds

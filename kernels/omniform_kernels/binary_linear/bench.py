@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniform_kernels.backends import Backend
-from omniform_kernels.bench.case import Case, Run, Target, relative_error
+from omniform_kernels.bench.case import Case, Run, Target, cpu_forms, relative_error
 from omniform_kernels.binary_linear import Activations, binary_linear, native, pack_signs
 
 __all__ = ["cases"]
@@ -29,9 +29,7 @@ def _case(device: torch.device, dtype: torch.dtype, N: int, sizes: tuple[int, in
     x = torch.randn(N, D, generator=generator).to(device, dtype)
     weight = torch.randn(E, D, generator=generator).to(device)
     words, scale = pack_signs(weight), weight.abs().mean()
-    forms: list[Backend] = ["cpu", "triton"] if device.type == "cuda" else ["cpu"]
-    if device.type == "cpu" and native.LIBRARY.available():
-        forms.append("native")
+    forms = ("cpu", "triton") if device.type == "cuda" else cpu_forms(native.LIBRARY)
 
     def run(form: Backend) -> Tensor:
         with torch.no_grad():

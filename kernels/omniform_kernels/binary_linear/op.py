@@ -1,20 +1,18 @@
 """The public face of the binary linear map: checks, dtypes, and which form runs."""
 
-from types import ModuleType
 from typing import cast, get_args
 
 import torch
 from torch import Tensor
 
-from omniform_kernels.backends import Backend, choose, is_recorded
-from omniform_kernels.binary_linear import cpu, native, reference
+from omniform_kernels.backends import Backend, choose, form_module, is_recorded
+from omniform_kernels.binary_linear import native
 from omniform_kernels.binary_linear.reference import WORD, Activations, unpack_signs
 from omniform_kernels.checks import ShapeError, check_shape
 
 __all__ = ["binary_linear"]
 
 _TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-_FORMS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu, "native": native}
 
 
 def binary_linear(
@@ -84,15 +82,7 @@ def _run(
 ) -> Tensor:
     if form == "native":
         weight_scale, bias = weight_scale.float(), None if bias is None else bias.float().contiguous()
-    return _module(form).forward(x, weight, weight_scale, bias, activations).to(x.dtype)
-
-
-def _module(form: str) -> ModuleType:
-    if form == "triton":
-        from omniform_kernels.binary_linear import triton
-
-        return triton
-    return _FORMS[form]
+    return form_module(__name__, form).forward(x, weight, weight_scale, bias, activations).to(x.dtype)
 
 
 @torch.library.custom_op("omniform::binary_linear", mutates_args=())

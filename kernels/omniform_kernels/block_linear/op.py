@@ -1,13 +1,12 @@
 """The public face of the block-scaled linear map: checks, dtypes, and which form runs."""
 
-from types import ModuleType
 from typing import cast
 
 import torch
 from torch import Tensor
 
-from omniform_kernels.backends import Backend, choose, is_recorded
-from omniform_kernels.block_linear import cpu, native, reference
+from omniform_kernels.backends import Backend, choose, form_module, is_recorded
+from omniform_kernels.block_linear import native
 from omniform_kernels.block_linear.blocks import UNIT, dequantize_blocks
 from omniform_kernels.block_linear.formats import FORMATS, Format
 from omniform_kernels.checks import ShapeError, check_shape
@@ -15,7 +14,6 @@ from omniform_kernels.checks import ShapeError, check_shape
 __all__ = ["block_linear"]
 
 _TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-_FORMS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu, "native": native}
 
 
 def block_linear(
@@ -82,15 +80,7 @@ def _check(x: Tensor, packed: Tensor, scales: Tensor, bias: Tensor | None) -> in
 def _run(x: Tensor, packed: Tensor, scales: Tensor, bias: Tensor | None, format: Format, form: str) -> Tensor:
     if form == "native":
         scales, bias = scales.float(), None if bias is None else bias.float().contiguous()
-    return _module(form).forward(x, packed, scales, bias, format).to(x.dtype)
-
-
-def _module(form: str) -> ModuleType:
-    if form == "triton":
-        from omniform_kernels.block_linear import triton
-
-        return triton
-    return _FORMS[form]
+    return form_module(__name__, form).forward(x, packed, scales, bias, format).to(x.dtype)
 
 
 @torch.library.custom_op("omniform::block_linear", mutates_args=())

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniform_kernels.backends import Backend, Form
-from omniform_kernels.bench.case import Case, Run, Target, relative_error
+from omniform_kernels.bench.case import Case, Run, Target, cpu_forms, relative_error
 from omniform_kernels.delta_rule import delta_rule
 from omniform_kernels.delta_rule.native import LIBRARY
 
@@ -36,7 +36,7 @@ def cases(device: torch.device) -> Iterator[Case]:
 def _inference(name: str, T: int) -> Case:
     inputs = _inputs(True, 1, T, 8, 64, torch.device("cpu"), torch.float32)
     state = torch.randn(1, 8, 64, 64)
-    forms = _cpu_forms()
+    forms = cpu_forms(LIBRARY)
     chunked = [Target(form=form, peer="transformers chunked", ratio=1.0) for form in forms] if T > 1 else []
     return Case(
         op="delta_rule",
@@ -57,7 +57,7 @@ def _inference(name: str, T: int) -> Case:
 def _training(gated: bool, B: int, T: int, H: int, D: int, device: torch.device) -> Case:
     on_gpu = device.type == "cuda"
     inputs = _inputs(gated, B, T, H, D, device, torch.bfloat16 if on_gpu else torch.float32)
-    forms: tuple[Form, ...] = ("triton",) if on_gpu else _cpu_forms()
+    forms: tuple[Form, ...] = ("triton",) if on_gpu else cpu_forms(LIBRARY)
     peers: dict[str, Callable[[], Run]] = {"softmax attention": partial(_softmax, inputs)}
     targets: list[Target] = []
     if on_gpu:
@@ -79,10 +79,6 @@ def _training(gated: bool, B: int, T: int, H: int, D: int, device: torch.device)
         bytes=3.0 * sum(tensor.nbytes for tensor in inputs),  # read twice, and as much written
         repeats=15 if on_gpu else 3,
     )
-
-
-def _cpu_forms() -> tuple[Form, ...]:
-    return ("cpu", "native") if LIBRARY.available() else ("cpu",)
 
 
 def _inputs(gated: bool, B: int, T: int, H: int, D: int, device: torch.device, dtype: torch.dtype) -> Inputs:

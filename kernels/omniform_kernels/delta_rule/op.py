@@ -1,12 +1,10 @@
 """The public face of the delta rule: checks, dtypes, and which form runs."""
 
-from types import ModuleType
-
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from omniform_kernels.backends import Backend, cast, choose
+from omniform_kernels.backends import Backend, cast, choose, form_module
 from omniform_kernels.checks import ShapeError, check_shape, sequence_offsets
 from omniform_kernels.delta_rule import cpu, native, reference
 
@@ -89,17 +87,9 @@ def _run(form: str, inputs: list[Tensor], scale: float, cu_seqlens: Tensor | Non
         inputs = [tensor.contiguous() for tensor in inputs]
         if torch.compiler.is_compiling():
             return _step(*inputs, scale, form)
-        return _module(form).step(*inputs, scale)
+        return form_module(__name__, form).step(*inputs, scale)
     out, state, _ = _forward(*inputs, scale, cu_seqlens, form, keep)
     return out, state
-
-
-def _module(form: str) -> ModuleType:
-    if form == "triton":
-        from omniform_kernels.delta_rule import triton
-
-        return triton
-    return native
 
 
 @torch.library.custom_op("omniform::delta_rule", mutates_args=())
@@ -121,12 +111,12 @@ def _forward(
     if form == "cpu":
         with torch.autocast(q.device.type, enabled=False):
             return *cpu.forward(*inputs, scale=scale, offsets=offsets), q.new_empty(0)
-    return _module(form).forward(*inputs, scale, offsets, keep)
+    return form_module(__name__, form).forward(*inputs, scale, offsets, keep)
 
 
 @_forward.register_fake
 def _(q, k, v, beta, log_decay, state, scale, cu_seqlens, form, keep):
-    kept = _module(form).kept_shape(q, state) if keep and form != "cpu" else (0,)
+    kept = form_module(__name__, form).kept_shape(q, state) if keep and form != "cpu" else (0,)
     return v.new_empty(v.shape), state.new_empty(state.shape), state.new_empty(kept)
 
 
@@ -151,7 +141,7 @@ def _backward(
     if form == "cpu":
         with torch.autocast(q.device.type, enabled=False):
             return cpu.backward(*inputs, scale=scale, offsets=offsets)
-    return _module(form).backward(*inputs, kept, scale, offsets)
+    return form_module(__name__, form).backward(*inputs, kept, scale, offsets)
 
 
 @_backward.register_fake
@@ -164,7 +154,7 @@ def _step(
     q: Tensor, k: Tensor, v: Tensor, beta: Tensor, log_decay: Tensor, state: Tensor, scale: float, form: str
 ) -> tuple[Tensor, Tensor]:
     """Return the outputs and the next state for one token of each sequence; without gradients."""
-    return _module(form).step(q, k, v, beta, log_decay, state, scale)
+    return form_module(__name__, form).step(q, k, v, beta, log_decay, state, scale)
 
 
 @_step.register_fake

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniform_kernels.backends import Backend, Form
-from omniform_kernels.bench.case import Case, Run, Target, relative_error
+from omniform_kernels.bench.case import Case, Run, Target, cpu_forms, relative_error
 from omniform_kernels.gated_linear_attention import gated_linear_attention
 from omniform_kernels.gated_linear_attention.native import LIBRARY
 
@@ -49,7 +49,7 @@ def _inference(name: str, T: int) -> Case:
 def _training(kind: str, B: int, T: int, H: int, D: int, device: torch.device) -> Case:
     on_gpu = device.type == "cuda"
     inputs = _inputs(kind, B, T, H, D, device, torch.bfloat16 if on_gpu else torch.float32)
-    forms: tuple[Form, ...] = ("triton",) if on_gpu else ("cpu", "native") if LIBRARY.available() else ("cpu",)
+    forms: tuple[Form, ...] = ("triton",) if on_gpu else cpu_forms(LIBRARY)
     peers: dict[str, Callable[[], Run]] = {"softmax attention": partial(_softmax, inputs)}
     targets: list[Target] = []
     if on_gpu:

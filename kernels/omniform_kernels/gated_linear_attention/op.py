@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from omniform_kernels.backends import Backend, cast, choose, is_recorded
+from omniform_kernels.backends import Backend, cast, choose, form_module, is_recorded
 from omniform_kernels.checks import ShapeError, check_shape, sequence_offsets
 from omniform_kernels.gated_linear_attention import cpu, native, reference
 
@@ -148,15 +148,7 @@ def _run(
     inputs = (q.contiguous(), k.contiguous(), v.contiguous(), log_decay.contiguous(), state.contiguous())
     if is_recorded(*inputs):
         return _forward(*inputs, offsets, scale, form)
-    return _launcher(form).forward(*inputs, offsets, scale)
-
-
-def _launcher(form: str):
-    if form == "native":
-        return native
-    from omniform_kernels.gated_linear_attention import triton
-
-    return triton
+    return form_module(__name__, form).forward(*inputs, offsets, scale)
 
 
 def _check(
@@ -194,7 +186,7 @@ def _forward(
     scale: float,
     form: str,
 ) -> tuple[Tensor, Tensor]:
-    return _launcher(form).forward(q, k, v, log_decay, state, offsets, scale)
+    return form_module(__name__, form).forward(q, k, v, log_decay, state, offsets, scale)
 
 
 @_forward.register_fake
@@ -215,7 +207,7 @@ def _backward(
     scale: float,
     form: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _launcher(form).backward(dout, dfinal, q, k, v, log_decay, state, offsets, scale)
+    return form_module(__name__, form).backward(dout, dfinal, q, k, v, log_decay, state, offsets, scale)
 
 
 @_backward.register_fake

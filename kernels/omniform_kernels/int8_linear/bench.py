@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniform_kernels.backends import Backend
-from omniform_kernels.bench.case import Case, Run, Target, relative_error
+from omniform_kernels.bench.case import Case, Run, Target, cpu_forms, relative_error
 from omniform_kernels.int8_linear import int8_linear, native, quantize_rows
 
 __all__ = ["cases"]
@@ -38,9 +38,7 @@ def _case(
     weights = [torch.randn(shape, generator=generator) for shape in ((E, D), (D, E))]
     weights = [(weight / weight.shape[1] ** 0.5).to(device) for weight in weights]
     layers = [quantize_rows(weight) for weight in weights]
-    forms: list[Backend] = ["cpu", "triton"] if device.type == "cuda" else ["cpu"]
-    if device.type == "cpu" and native.LIBRARY.available():
-        forms.append("native")
+    forms = ("cpu", "triton") if device.type == "cuda" else cpu_forms(native.LIBRARY)
 
     def run(form: Backend) -> Tensor:
         with torch.no_grad():

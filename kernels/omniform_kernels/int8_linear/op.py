@@ -1,18 +1,15 @@
 """The public face of the 8-bit linear map: checks, dtypes, and which form runs."""
 
-from types import ModuleType
-
 import torch
 from torch import Tensor
 
-from omniform_kernels.backends import Backend, choose, is_recorded
+from omniform_kernels.backends import Backend, choose, form_module, is_recorded
 from omniform_kernels.checks import ShapeError, check_shape
-from omniform_kernels.int8_linear import cpu, native, reference
+from omniform_kernels.int8_linear import native, reference
 
 __all__ = ["int8_linear", "quantize_rows"]
 
 _TRITON_DTYPES = (torch.float32, torch.float16, torch.bfloat16)
-_FORMS: dict[str, ModuleType] = {"reference": reference, "cpu": cpu, "native": native}
 
 
 def quantize_rows(x: Tensor) -> tuple[Tensor, Tensor]:
@@ -91,15 +88,7 @@ def _run(
 ) -> Tensor:
     if form == "native":
         weight_scale, bias = weight_scale.float(), None if bias is None else bias.float().contiguous()
-    return _module(form).forward(x, weight, weight_scale, bias, threshold).to(x.dtype)
-
-
-def _module(form: str) -> ModuleType:
-    if form == "triton":
-        from omniform_kernels.int8_linear import triton
-
-        return triton
-    return _FORMS[form]
+    return form_module(__name__, form).forward(x, weight, weight_scale, bias, threshold).to(x.dtype)
 
 
 @torch.library.custom_op("omniform::int8_linear", mutates_args=())

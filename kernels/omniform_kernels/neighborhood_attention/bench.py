@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniform_kernels.bench.case import Case, Run, Target, relative_error
+from omniform_kernels.bench.case import Case, Run, Target, cpu_forms, relative_error
 from omniform_kernels.neighborhood_attention import native, neighborhood_attention
 
 __all__ = ["cases"]
@@ -20,7 +20,7 @@ def cases(device: torch.device) -> Iterator[Case]:
     """Yield 56 x 56 tokens, 4 heads of 32, 7 x 7 neighbours; one sample on a CPU, 64 in bf16 on a GPU."""
     gpu = device.type == "cuda"
     B, dtype = (64, torch.bfloat16) if gpu else (1, torch.float32)
-    names = ["triton"] if gpu else ["cpu", *(["native"] if native.LIBRARY.available() else [])]
+    names = ("triton",) if gpu else cpu_forms(native.LIBRARY)
     shape = (B, _SIDE, _SIDE, _HEADS, _SIZE)
     inputs = [torch.randn(shape, dtype=dtype, device=device).requires_grad_() for _ in range(3)]
     ours = {name: partial(_ours, name) for name in names}

@@ -1,13 +1,12 @@
 """The public face of neighborhood attention: checks, dtypes, and which form runs."""
 
 from math import prod
-from types import ModuleType
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from omniform_kernels.backends import Backend, choose
+from omniform_kernels.backends import Backend, choose, form_module
 from omniform_kernels.checks import ShapeError, check_shape
 from omniform_kernels.neighborhood_attention import cpu, native, reference
 from omniform_kernels.neighborhood_attention.window import Window
@@ -137,14 +136,6 @@ def _lists(windows: tuple[Window, ...]) -> tuple[list[int], list[int], list[int]
     return sizes, dilations, strides, [window.causal for window in windows]
 
 
-def _launcher(form: str) -> ModuleType:
-    if form == "native":
-        return native
-    from omniform_kernels.neighborhood_attention import triton
-
-    return triton
-
-
 @torch.library.custom_op("omniform::neighborhood_attention", mutates_args=())
 def _forward(
     q: Tensor,
@@ -160,7 +151,7 @@ def _forward(
     form: str,
 ) -> tuple[Tensor, Tensor]:
     windows = tuple(map(Window, kernel_size, dilation, stride, causal))
-    return _launcher(form).forward(q, k, v, bias, mask, windows, scale)
+    return form_module(__name__, form).forward(q, k, v, bias, mask, windows, scale)
 
 
 @_forward.register_fake
@@ -187,7 +178,7 @@ def _backward(
     form: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     windows = tuple(map(Window, kernel_size, dilation, stride, causal))
-    return _launcher(form).backward(dout, q, k, v, bias, mask, out, lse, windows, scale)
+    return form_module(__name__, form).backward(dout, q, k, v, bias, mask, out, lse, windows, scale)
 
 
 @_backward.register_fake

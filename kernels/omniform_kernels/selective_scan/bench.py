@@ -10,7 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from omniform_kernels.bench.case import Case, Run, Target, relative_error
+from omniform_kernels.bench.case import Case, Run, Target, cpu_forms, relative_error
 from omniform_kernels.selective_scan import native, selective_scan
 
 __all__ = ["cases", "scaling"]
@@ -26,7 +26,7 @@ def cases(device: torch.device) -> Iterator[Case]:
         for L in (2048, 8192, 16384):
             yield _gpu_case(L, device)
         return
-    forms = ("cpu", "native") if native.LIBRARY.available() else ("cpu",)
+    forms = cpu_forms(native.LIBRARY)
     inputs = _inputs(1, 512, device, torch.float32)
     peers = {
         "mambapy": partial(_mambapy, inputs),

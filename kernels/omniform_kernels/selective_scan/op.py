@@ -1,13 +1,12 @@
 """The public face of the selective scan: checks, dtypes, and which form runs."""
 
 from math import prod
-from types import ModuleType
 
 import torch
 from torch import Tensor
 from torch.utils.flop_counter import register_flop_formula
 
-from omniform_kernels.backends import Backend, choose, is_recorded
+from omniform_kernels.backends import Backend, choose, form_module, is_recorded
 from omniform_kernels.checks import ShapeError, check_shape, sequence_offsets
 from omniform_kernels.selective_scan import cpu, native, reference
 from omniform_kernels.selective_scan.chunks import num_slots
@@ -107,14 +106,6 @@ def _check_shapes(
     return S
 
 
-def _module(form: str) -> ModuleType:
-    if form == "triton":
-        from omniform_kernels.selective_scan import triton
-
-        return triton
-    return {"cpu": cpu, "native": native}[form]
-
-
 @torch.library.custom_op("omniform::selective_scan", mutates_args=())
 def _forward(
     x: Tensor,
@@ -129,13 +120,13 @@ def _forward(
     reverse: bool,
     form: str,
 ) -> tuple[Tensor, Tensor, Tensor]:
-    return _module(form).forward(x, dt, A, B, C, D, gate, state, cu_seqlens, reverse)
+    return form_module(__name__, form).forward(x, dt, A, B, C, D, gate, state, cu_seqlens, reverse)
 
 
 @_forward.register_fake
 def _(x, dt, A, B, C, D, gate, state, cu_seqlens, reverse, form):
     Di, N = A.shape
-    slots = num_slots(x, cu_seqlens, _module(form).CHUNK)
+    slots = num_slots(x, cu_seqlens, form_module(__name__, form).CHUNK)
     starts = state.new_empty(slots, Di, N) if form == "cpu" else state.new_empty(slots, N, Di)
     return x.new_empty(x.shape), state.new_empty(state.shape), starts
 
@@ -156,7 +147,7 @@ def _backward(
     reverse: bool,
     form: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:
-    return _module(form).backward(dy, dfinal, starts, x, dt, A, B, C, D, gate, cu_seqlens, reverse)
+    return form_module(__name__, form).backward(dy, dfinal, starts, x, dt, A, B, C, D, gate, cu_seqlens, reverse)
 
 
 @_backward.register_fake

@@ -1,13 +1,13 @@
 """The short convolution with SiLU beside torch's depthwise convolution."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from omniform_kernels.bench.case import Case, Run, Target, relative_error
+from omniform_kernels.bench.case import Case, Run, Target, cpu_forms, relative_error
 from omniform_kernels.short_convolution import native, short_convolution
 
 __all__ = ["cases"]
@@ -22,7 +22,7 @@ def cases(device: torch.device) -> Iterator[Case]:
     x, dy = (torch.randn(B, L, C, dtype=dtype, device=device) for _ in range(2))
     leaves = [x, torch.randn(C, _TAPS, dtype=dtype, device=device), torch.randn(C, dtype=dtype, device=device)]
     leaves = [leaf.requires_grad_() for leaf in leaves]
-    names = ["triton"] if gpu else ["cpu", *(["native"] if native.LIBRARY.available() else [])]
+    names = ("triton",) if gpu else cpu_forms(native.LIBRARY)
     yield Case(
         op="short_convolution",
         name=f"with SiLU, forward+backward, B{B} L{L} C{C} K{_TAPS} {str(dtype)[6:]}",
@@ -50,7 +50,7 @@ def _conv1d(dy: Tensor, leaves: list[Tensor]) -> Run:
     return run
 
 
-def _check(forms: list[str], dy: Tensor, leaves: list[Tensor]) -> float:
+def _check(forms: Sequence[str], dy: Tensor, leaves: list[Tensor]) -> float:
     x, dy = leaves[0][:1, :100], dy[:1, :100]
     small = [leaf.detach().requires_grad_() for leaf in (x, *leaves[1:])]
     exact = [leaf.detach().double().requires_grad_() for leaf in small]

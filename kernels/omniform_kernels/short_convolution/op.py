@@ -1,6 +1,5 @@
 """The public face of the short convolution: checks, the carried inputs, and which form runs."""
 
-from types import ModuleType
 from typing import Literal
 
 import torch
@@ -8,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils.flop_counter import register_flop_formula
 
-from omniform_kernels.backends import Backend, choose, is_recorded
+from omniform_kernels.backends import Backend, choose, form_module, is_recorded
 from omniform_kernels.checks import ShapeError, check_shape, sequence_offsets
 from omniform_kernels.short_convolution import cpu, native, reference
 
@@ -92,15 +91,7 @@ def _run(
     inputs = (x.contiguous(), weight, bias, state)
     if is_recorded(*inputs):
         return _forward(*inputs, offsets, silu, form)
-    return _launcher(form).forward(*inputs, offsets, silu)
-
-
-def _launcher(form: str) -> ModuleType:
-    if form == "native":
-        return native
-    from omniform_kernels.short_convolution import triton
-
-    return triton
+    return form_module(__name__, form).forward(*inputs, offsets, silu)
 
 
 def _carry(x: Tensor, state: Tensor | None, offsets: Tensor | None, K: int) -> Tensor:
@@ -149,7 +140,7 @@ def _forward(
     silu: bool,
     form: str,
 ) -> Tensor:
-    return _launcher(form).forward(x, weight, bias, state, offsets, silu)
+    return form_module(__name__, form).forward(x, weight, bias, state, offsets, silu)
 
 
 @_forward.register_fake
@@ -168,7 +159,7 @@ def _backward(
     silu: bool,
     form: str,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    return _launcher(form).backward(dy, x, weight, bias, state, offsets, silu)
+    return form_module(__name__, form).backward(dy, x, weight, bias, state, offsets, silu)
 
 
 @_backward.register_fake

@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from omniform_kernels.backends import Form
-from omniform_kernels.bench.case import Case, Run, Target, relative_error
+from omniform_kernels.bench.case import Case, Run, Target, cpu_forms, relative_error
 from omniform_kernels.swiglu import native, swiglu
 
 __all__ = ["cases"]
@@ -20,7 +20,7 @@ def cases(device: torch.device) -> Iterator[Case]:
     N, C, dtype = (16384, 11008, torch.bfloat16) if on_gpu else (4096, 1536, torch.float32)
     x = torch.randn(N, 2 * C, dtype=dtype, device=device, requires_grad=True)
     dy = torch.randn(N, C, dtype=dtype, device=device)
-    forms: list[Form] = ["triton"] if on_gpu else ["cpu", "native"] if native.LIBRARY.available() else ["cpu"]
+    forms: tuple[Form, ...] = ("triton",) if on_gpu else cpu_forms(native.LIBRARY)
     yield Case(
         op="swiglu",
         name=f"gate, forward+backward, {N} x {C} {str(dtype).partition('.')[2]}",

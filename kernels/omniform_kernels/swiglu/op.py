@@ -5,7 +5,7 @@ from math import prod
 import torch
 from torch import Tensor
 
-from omniform_kernels.backends import Backend, choose
+from omniform_kernels.backends import Backend, choose, form_module
 from omniform_kernels.checks import ShapeError, check_shape
 from omniform_kernels.swiglu import cpu, native, reference
 
@@ -55,17 +55,9 @@ def _rows(x: Tensor) -> Tensor:
     return x if x.stride(1) == 1 else x.contiguous()
 
 
-def _module(form: str):
-    if form == "native":
-        return native
-    from omniform_kernels.swiglu import triton
-
-    return triton
-
-
 @torch.library.custom_op("omniform::swiglu", mutates_args=())
 def _forward(gate: Tensor, up: Tensor, form: str) -> Tensor:
-    return _module(form).forward(gate, up)
+    return form_module(__name__, form).forward(gate, up)
 
 
 @_forward.register_fake
@@ -75,7 +67,7 @@ def _(gate, up, form):
 
 @torch.library.custom_op("omniform::swiglu_backward", mutates_args=())
 def _backward(dout: Tensor, gate: Tensor, up: Tensor, form: str) -> tuple[Tensor, Tensor]:
-    return _module(form).backward(dout, gate, up)
+    return form_module(__name__, form).backward(dout, gate, up)
 
 
 @_backward.register_fake
