@@ -108,8 +108,8 @@ def train(
     """
     resolve_device(training.device)
     data = task.read(source, config)
-    prepared = prepare(task, data, config, mixer=mixer, params=params, depth=depth)
-    config, network, size = prepared.config, prepared.network, prepared.size
+    prepared = prepare(task, data, config, mixer=mixer, params=params, depth=depth, training=training)
+    config, network, size, training = prepared.config, prepared.network, prepared.size, prepared.training
     spec = RunSpec(
         domain=domain,
         task=task.name,
@@ -297,7 +297,7 @@ def _initial_weights(init: Path, network: Network, size: Size) -> dict[str, Tens
 
 def _load(run: Run, network: Network) -> NetworkPredictor:
     device = resolve_device("auto")
-    return NetworkPredictor(run.load_model(network).to(device), network, run.spec.training.batch_size)
+    return NetworkPredictor(run.load_model(network).to(device), network, run.spec.training.batch_items)
 
 
 def _count(network: Network, size: Size) -> int:

@@ -44,18 +44,21 @@ class NetworkPredictor:
         Raises:
             DataError: there are no items.
         """
-        dataset: Any = self.network.dataset(items, False)
-        if len(dataset) == 0:
-            raise DataError("expected at least one item to predict, got none; check the input and the split")
-        device = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
         self.model.eval()
-        decoded = []
         with torch.no_grad():
-            for start in range(0, len(dataset), self.batch_size):
-                indices = list(range(start, min(start + self.batch_size, len(dataset))))
-                batch = move_to(read_items(dataset, indices), device)
-                decoded.append(move_to(self.network.decode(self.model, batch), torch.device("cpu")))
-        return self.network.assemble(decoded, items)
+            if self.network.stream is not None:
+                return self.network.stream(self._decode, items)
+            dataset: Any = self.network.dataset(items, False)
+            if len(dataset) == 0:
+                raise DataError("expected at least one item to predict, got none; check the input and the split")
+            starts = range(0, len(dataset), self.batch_size)
+            batches = (list(range(start, min(start + self.batch_size, len(dataset)))) for start in starts)
+            return self.network.assemble([self._decode(read_items(dataset, batch)) for batch in batches], items)
+
+    def _decode(self, batch: Any) -> Any:
+        """Return what the model decodes for a batch, on the CPU."""
+        device = next((parameter.device for parameter in self.model.parameters()), torch.device("cpu"))
+        return move_to(self.network.decode(self.model, move_to(batch, device)), torch.device("cpu"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +74,7 @@ class Validation:
     def __call__(self, model: nn.Module) -> float:
         predictions = NetworkPredictor(model, self.network, self.batch_size).predict(self.items)
         primary = self.task.metrics(self.config)[0]
-        return self.task.score(predictions, self.items, self.config).values()[primary.name]
+        return self.task.score(predictions, self.items, self.config).statistics[primary.name].value()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,7 +107,7 @@ class NetworkEstimator:
             model.load_state_dict(self.weights)
         elif self.network.initialize is not None:
             self.network.initialize(model, splits)
-        batch_size = self.training.batch_size
+        batch_size = self.training.batch_items
         result = fit(
             self.network,
             model,

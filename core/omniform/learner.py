@@ -34,6 +34,7 @@ class Fitted(Generic[ConfigT]):
 
     config: ConfigT
     size: Size
+    training: Training
     budget: Budget
     fingerprint: str
     predictor: NetworkPredictor
@@ -94,7 +95,7 @@ class Learner(Generic[ConfigT]):
             init=None,
             size=fitted.size,
             budget=fitted.budget,
-            training=self.training,
+            training=fitted.training,
             config=to_json(fitted.config),
         )
         Run.create(Path(path), spec, Source(source="a data frame", fingerprint=fitted.fingerprint)).save_model(model)
@@ -135,19 +136,28 @@ class Learner(Generic[ConfigT]):
             DataError: the data is too short.
             SizeError: the parameters cannot be met.
         """
-        prepared = prepare(self.task, data, self.config, mixer=self.mixer, params=self.params, depth=self.depth)
+        prepared = prepare(
+            self.task,
+            data,
+            self.config,
+            mixer=self.mixer,
+            params=self.params,
+            depth=self.depth,
+            training=self.training,
+        )
         estimator = NetworkEstimator(
             task=self.task,
             config=prepared.config,
             network=prepared.network,
             size=prepared.size,
-            training=self.training,
+            training=prepared.training,
             budget=Budget.parse(budget),
             progress=progress,
         )
         self._fitted = Fitted(
             config=prepared.config,
             size=prepared.size,
+            training=prepared.training,
             budget=estimator.budget,
             fingerprint=self.task.fingerprint(data),
             predictor=estimator.fit(prepared.splits, seed=self.seed),
@@ -199,7 +209,7 @@ class Learner(Generic[ConfigT]):
         if isinstance(source, Run):
             network = source.network(self.task, splits, fitted.config)
             model = source.load_model(network).to(resolve_device(self.training.device))
-            predictor: Predictor = NetworkPredictor(model, network, self.training.batch_size)
+            predictor: Predictor = NetworkPredictor(model, network, self.training.batch_items)
         else:
             from omniform.export import OnnxPredictor
 

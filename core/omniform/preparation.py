@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 
 from omniform.solver import solve_size
 from omniform.task import Network, Size, Splits, Task
+from omniform.training.config import Training
 
 __all__ = ["Prepared", "prepare"]
 
@@ -15,16 +16,24 @@ ConfigT = TypeVar("ConfigT")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prepared(Generic[ConfigT]):
-    """What a training starts from; `config` has everything inferred from data written down."""
+    """What a training starts from: `config` and `training` with everything inferred or defaulted written down."""
 
     config: ConfigT
     splits: Splits[Any]
     network: Network
     size: Size
+    training: Training
 
 
 def prepare(
-    task: Task[ConfigT, Any], data: Any, config: ConfigT, *, mixer: str, params: int, depth: int
+    task: Task[ConfigT, Any],
+    data: Any,
+    config: ConfigT,
+    *,
+    mixer: str,
+    params: int,
+    depth: int,
+    training: Training,
 ) -> Prepared[ConfigT]:
     """Resolve the options, split the data, and solve the network's size for `params` parameters.
 
@@ -35,4 +44,4 @@ def prepare(
     splits = task.split(data, config)
     network = task.network(splits, config, mixer)
     size = solve_size(network, params=params, depth=depth)
-    return Prepared(config=config, splits=splits, network=network, size=size)
+    return Prepared(config=config, splits=splits, network=network, size=size, training=training.for_network(network))

@@ -118,9 +118,10 @@ class Statistic:
     link: Literal["identity", "sqrt"] = "identity"
 
     def value(self, counts: np.ndarray | None = None) -> float:
-        """Return the metric, with unit `u` counted `counts[u]` times (once each by default)."""
+        """Return the metric, with unit `u` counted `counts[u]` times (once each by default); NaN if none has weight."""
         counts = np.ones_like(self.weight, dtype=np.float64) if counts is None else counts
-        ratio = float((self.total * counts).sum() / (self.weight * counts).sum())
+        with np.errstate(invalid="ignore", divide="ignore"):
+            ratio = float((self.total * counts).sum() / (self.weight * counts).sum())
         return ratio**0.5 if self.link == "sqrt" else ratio
 
 
@@ -216,6 +217,9 @@ class Network:
             validation before its first step.
         calibrate: fills what is computed from the trained network's predictions on validation (conformal intervals),
             given its `NetworkPredictor`.
+        stream: `(decode, items) -> predictions`, for a task whose predictions do not come one batch after another
+            (windows that slide over a volume); `decode` takes a batch. `dataset` then only gives examples of batches.
+        batch_size, learning_rate: what the task takes where the user does not say.
     """
 
     build: Callable[[Size], nn.Module]
@@ -226,6 +230,9 @@ class Network:
     fixed: Sequence[str] = ()
     initialize: Callable[[nn.Module, Splits[Any]], None] | None = None
     calibrate: Callable[[Any, Splits[Any]], None] | None = None
+    stream: Callable[[Callable[[Any], Any], Any], Any] | None = None
+    batch_size: int | None = None
+    learning_rate: float | None = None
 
 
 class Task(Protocol[ConfigT, DataT]):

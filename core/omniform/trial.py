@@ -73,14 +73,14 @@ def run_trial(
     Raises:
         OmniformError: the data is too short, an option is refused, or the size cannot be met.
     """
-    prepared = prepare(task, data, config, mixer=mixer, params=params, depth=depth)
+    prepared = prepare(task, data, config, mixer=mixer, params=params, depth=depth, training=Training())
     config, splits = prepared.config, prepared.splits
     estimator = NetworkEstimator(
         task=task,
         config=config,
         network=prepared.network,
         size=prepared.size,
-        training=Training(),
+        training=prepared.training,
         budget=budget,
         progress=False,
         on_progress=lambda progress: on_progress(min(progress.share, 1.0), _line(mixer, progress)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
+from math import prod
 from typing import cast
 
 from torch import Tensor, nn
@@ -20,24 +21,30 @@ __all__ = ["Down", "Pyramid"]
 
 
 class Down(nn.Module):
-    """Merge blocks of `factor` tokens per axis into one token (Swin's patch merging, arXiv 2103.14030).
+    """Merge blocks of tokens into one token each (Swin's patch merging, arXiv 2103.14030).
 
-    `(B, *grid, D) -> (B, *ceil(grid / factor), D')`: the block's tokens are concatenated, normalised and projected. A
-    grid that the factor does not divide is padded with zeros, so that no size is refused; a block is valid if any of
+    `(B, *grid, D) -> (B, *ceil(grid / factors), D')`: the block's tokens are concatenated, normalised and projected. A
+    grid that the factors do not divide is padded with zeros, so that no size is refused; a block is valid if any of
     its tokens is, and lies at the mean of their coordinates.
+
+    Args:
+        factors: tokens of a block along each axis.
     """
 
-    def __init__(self, dim: int, out_dim: int, *, rank: int, factor: int = 2) -> None:
+    def __init__(self, dim: int, out_dim: int, *, factors: Sequence[int]) -> None:
         super().__init__()
-        self.factor = factor
-        self.norm = nn.LayerNorm(dim * factor**rank)
-        self.project = nn.Linear(dim * factor**rank, out_dim, bias=False)
+        self.factors = tuple(factors)
+        self.norm = nn.LayerNorm(dim * prod(self.factors))
+        self.project = nn.Linear(dim * prod(self.factors), out_dim, bias=False)
 
     def forward(self, x: Tensor, layout: Layout) -> tuple[Tensor, Layout]:
         if layout.offsets is not None or layout.num_global:
             raise IncompatibleError("Down merges plain grids: unpack sequences and drop global tokens first")
+        if layout.mask is None and layout.coords is None:
+            blocks = self._blocks(x)  # (B, *coarse, K, D)
+            return self.project(self.norm(blocks.flatten(-2))), replace(layout, grid=tuple(blocks.shape[1:-2]))
         valid = layout.valid(x.shape[0], x.device)[..., None]  # (B, *grid, 1)
-        blocks = self._blocks(x.masked_fill(~valid, 0))  # (B, *coarse, K, D)
+        blocks = self._blocks(x.masked_fill(~valid, 0))
         weight = self._blocks(valid.to(x.dtype))  # (B, *coarse, K, 1)
         coarse = replace(
             layout,
@@ -51,11 +58,12 @@ class Down(nn.Module):
         return (self._blocks(coords) * weight).sum(dim=-2) / weight.sum(dim=-2).clamp(min=1)
 
     def _blocks(self, x: Tensor) -> Tensor:
-        """Return `(B, *coarse, factor^rank, D)`."""
+        """Return `(B, *coarse, prod(factors), D)`."""
         rank = x.ndim - 2
-        ends = [end for n in reversed(x.shape[1:-1]) for end in (0, -n % self.factor)]
-        x = F.pad(x, (0, 0, *ends))
-        shape = [part for n in x.shape[1:-1] for part in (n // self.factor, self.factor)]
+        grid = tuple(zip(x.shape[1:-1], self.factors, strict=True))
+        if any(n % factor for n, factor in grid):
+            x = F.pad(x, (0, 0, *(end for n, factor in reversed(grid) for end in (0, -n % factor))))
+        shape = [part for n, factor in grid for part in (-(-n // factor), factor)]
         x = x.reshape(x.shape[0], *shape, x.shape[-1])
         outer, inner = range(1, 2 * rank, 2), range(2, 2 * rank + 1, 2)
         return x.permute(0, *outer, *inner, 2 * rank + 1).flatten(rank + 1, 2 * rank)
@@ -79,7 +87,7 @@ class Pyramid(nn.Module):
             for dim, depth, start in zip(dims, depths, starts, strict=True)
         )
         self.stages = cast("list[list[Layer]]", stages)
-        self.downs = nn.ModuleList(Down(a, b, rank=rank) for a, b in pairwise(dims))
+        self.downs = nn.ModuleList(Down(a, b, factors=(2,) * rank) for a, b in pairwise(dims))
         self.norms = nn.ModuleList(nn.LayerNorm(dim) for dim in dims)
 
     def forward(self, x: Tensor, layout: Layout, *, cond: Tensor | None = None) -> Features:

@@ -104,7 +104,7 @@ class Contest:
         """Return a floor's score on validation."""
         floor = next(floor for floor in self.floors if floor.name == name)
         predictions = floor.predictor.predict(self.splits.validation)
-        return self.task.score(predictions, self.splits.validation, self.config).values()[self.primary.name]
+        return self.task.score(predictions, self.splits.validation, self.config).statistics[self.primary.name].value()
 
     def _solve(self, contender: Contender, params: int, depth: int) -> None:
         import torch
@@ -112,6 +112,7 @@ class Contest:
         from omniform.solver import count_parameters, solve_size
 
         contender.network = self.task.network(self.splits, self.config, contender.name)
+        contender.training = self.training.for_network(contender.network)
         contender.size = solve_size(contender.network, params=params, depth=depth)
         with torch.device("meta"):
             contender.params = count_parameters(contender.network.build(contender.size))

@@ -37,6 +37,8 @@ class OnnxPredictor:
         Raises:
             DataError: there are no items, or they do not fit the network.
         """
+        if self.network.stream is not None:
+            return self.network.stream(self._decode, items)
         dataset: Any = self.network.dataset(items, False)
         if len(dataset) == 0:
             raise DataError("expected at least one item to predict, got none; check the input")

@@ -20,6 +20,7 @@ from torch import nn
 from torch.utils.data import default_collate
 
 from omniform.errors import PluginError
+from omniform.estimator import NetworkPredictor
 from omniform.serial import from_json, to_json
 from omniform.solver import count_parameters
 from omniform.specs import Domain, Ref
@@ -38,10 +39,11 @@ def check_domain(domain: Domain) -> None:
     Raises:
         AssertionError: names the promise that is broken.
     """
-    names = [task.name for task in domain.tasks] + [verb.name for verb in domain.verbs]
     expect(domain.title and domain.summary, f"the domain {domain.name} lacks a title or a summary")
     expect(domain.tasks, f"the domain {domain.name} has no task")
-    expect(len(set(names)) == len(names), f"two tasks or verbs of {domain.name} share a name: {names}")
+    for entries in (domain.tasks, domain.verbs):  # a verb may be called after the task whose runs it uses
+        names = [entry.name for entry in entries]
+        expect(len(set(names)) == len(names), f"two tasks or verbs of {domain.name} share a name: {names}")
     for module in domain.requires:
         expect(find_spec(module), f"the domain {domain.name} requires {module}, which is not installed")
     for entry in domain.tasks:
@@ -226,14 +228,7 @@ def _uneven(count: int) -> int:
 
 
 def _predict(network: Network, model: nn.Module, items: Any, *, batch_size: int) -> Any:
-    dataset: Any = network.dataset(items, False)
-    model.eval()
-    decoded = []
-    with torch.no_grad():
-        for start in range(0, len(dataset), batch_size):
-            rows = range(start, min(start + batch_size, len(dataset)))
-            decoded.append(network.decode(model, default_collate([dataset[i] for i in rows])))
-    return network.assemble(decoded, items)
+    return NetworkPredictor(model, network, batch_size).predict(items)
 
 
 def _check_write(task: Task[Any, Any], predictions: Sequence[Any], suffix: str) -> None:

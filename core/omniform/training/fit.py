@@ -153,7 +153,7 @@ def _first_batch(network: Network, splits: Splits[Any], training: Training, seed
     dataset: Any = network.dataset(splits.train, True)
     if len(dataset) == 0:
         raise DataError("expected at least one item to train on, got none; check the split")
-    sampler = StepSampler(len(dataset), batch_size=training.batch_size // training.devices, seed=seed)
+    sampler = StepSampler(len(dataset), batch_size=training.batch_items // training.devices, seed=seed)
     return Batches(dataset, sampler).batch(0)
 
 

@@ -101,7 +101,7 @@ class TrainingLoop(pl.LightningModule):
         dataset: Any = self.network.dataset(self.splits.train, True)
         return Batches(
             dataset,
-            StepSampler(len(dataset), batch_size=self.settings.batch_size, seed=self.seed),
+            StepSampler(len(dataset), batch_size=self.settings.batch_items, seed=self.seed),
             start=self.state.step,
             rank=self.global_rank,
             world_size=self.trainer.world_size,

@@ -8,10 +8,11 @@ from typing import ClassVar, Literal, Self
 
 import pandas as pd
 
+from omniform.configuration import join_names, split_names
 from omniform.errors import ConfigError
 from omniform.task import Budget, Task
 from omniform.training.config import Training
-from omniform_timeseries.config import Channels, Fill, ForecastConfig, ModelName, Resample, join_names, split_names
+from omniform_timeseries.config import Channels, Fill, ForecastConfig, ModelName, Resample
 from omniform_timeseries.cross_validation import cross_validation
 from omniform_timeseries.data import Panel, read_panel, read_table
 from omniform_timeseries.future import future_frame

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import csv
-import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from dataclasses import field as dataclass_field
-from typing import Any, Literal, get_args
-from unicodedata import normalize
+from typing import Literal
 
+from omniform.configuration import check_choices, option, split_names
 from omniform.errors import ConfigError
 
 __all__ = [
@@ -20,32 +17,12 @@ __all__ = [
     "NetworkConfig",
     "PanelConfig",
     "Resample",
-    "check_choices",
-    "join_names",
-    "option",
-    "split_names",
 ]
 
 ModelName = Literal["patch", "itransformer", "patchtsmixer", "gateformer", "time2vec", "bdm"]
 Channels = Literal["independent", "mix", "hybrid"]
 Fill = Literal["refuse", "forward", "interpolate", "mask"]
 Resample = Literal["refuse", "mean", "sum", "last"]
-
-
-def split_names(text: str) -> tuple[str, ...]:
-    """Read names separated by commas; a name that holds a comma is quoted as in CSV. Names are in Unicode's NFC."""
-    return tuple(normalize("NFC", name.strip()) for name in next(csv.reader([text], skipinitialspace=True), []))
-
-
-def join_names(names: Iterable[str]) -> str:
-    """Write names so that `split_names` reads them back."""
-    quoted = (f'"{name.replace(chr(34), chr(34) * 2)}"' if re.search(r'[",\s]', name) else name for name in names)
-    return ",".join(quoted)
-
-
-def option(default: Any, text: str) -> Any:
-    """Declare a field that becomes an option of the command line, with its help."""
-    return dataclass_field(default=default, metadata={"help": text})
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -188,18 +165,6 @@ class ForecastConfig(NetworkConfig):
                 "pretraining masks patches that do not overlap: expected --model patch or patchtsmixer and a stride of "
                 f"at least the patch, got {self.model}, patch {self.patch} and stride {self.stride}"
             )
-
-
-def check_choices(config: object, choices: Mapping[str, Any]) -> None:
-    """Refuse a field whose value is not among its choices, a tuple or a `Literal`.
-
-    Raises:
-        ConfigError: names the field and the choices.
-    """
-    for name, allowed in choices.items():
-        allowed = allowed if isinstance(allowed, tuple) else get_args(allowed)
-        if getattr(config, name) not in allowed:
-            raise ConfigError(f"expected {name} to be one of {', '.join(allowed)}, got {getattr(config, name)!r}")
 
 
 def _check_positive(config: object, names: Iterable[str]) -> None:

@@ -15,8 +15,9 @@ from typing import Literal
 
 import numpy as np
 
+from omniform.configuration import split_names
 from omniform.errors import DataError
-from omniform_timeseries.config import PanelConfig, split_names
+from omniform_timeseries.config import PanelConfig
 from omniform_timeseries.data import Panel
 from omniform_timeseries.windows import borders, season_for
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omniform.configuration import join_names
 from omniform.task import Floor, Metric, NamedFigure, Network, Scores, Splits
-from omniform_timeseries.config import ForecastConfig, join_names
+from omniform_timeseries.config import ForecastConfig
 from omniform_timeseries.conformal import probabilities_of
 from omniform_timeseries.data import Panel, read_panel
 from omniform_timeseries.floors import floors_of

@@ -25,7 +25,7 @@ def _pyramid(name, *, grid, dims=(16, 32), depths=(1, 1)):
 @pytest.mark.parametrize("grid", [(7,), (5, 8), (3, 4, 5)])
 def test_down_takes_any_size_and_merges_by_hand(grid):
     torch.manual_seed(0)
-    down = Down(4, 6, rank=len(grid)).double()
+    down = Down(4, 6, factors=(2,) * len(grid)).double()
     x = torch.randn(2, *grid, 4, dtype=torch.float64)
     y, layout = down(x, Layout.of(x))
     coarse = tuple(-(-n // 2) for n in grid)
@@ -35,7 +35,7 @@ def test_down_takes_any_size_and_merges_by_hand(grid):
 
 
 def test_down_keeps_masks_and_coordinates():
-    down = Down(4, 4, rank=1)
+    down = Down(4, 4, factors=(2,))
     x = torch.randn(1, 5, 4)
     mask = torch.tensor([[True, True, True, False, False]])
     coords = torch.tensor([[[0.0], [2.0], [5.0], [9.0], [9.0]]])

@@ -5,9 +5,11 @@ import sys
 from dataclasses import fields
 
 import pytest
+from torch import nn
 
 from omniform.errors import ConfigError
-from omniform.training.config import DEFAULT_LEARNING_RATE, Training
+from omniform.task import Network
+from omniform.training.config import DEFAULT_BATCH_SIZE, DEFAULT_LEARNING_RATE, Training
 
 
 @pytest.mark.parametrize(
@@ -49,3 +51,14 @@ def test_importing_the_settings_imports_no_torch() -> None:
     code = "import omniform.training.config, sys; print(*({'torch', 'lightning'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == ""
+
+
+def test_what_is_left_open_is_the_tasks_to_say() -> None:
+    def network(**own: float) -> Network:
+        return Network(build=nn.Linear, objective=None, dataset=None, decode=None, assemble=None, **own)  # type: ignore[arg-type]
+
+    assert Training().for_network(network()) == Training()
+    assert Training().for_network(network(batch_size=4, learning_rate=0.5)) == Training(batch_size=4, learning_rate=0.5)
+    said = Training(batch_size=7, learning_rate=0.1)
+    assert said.for_network(network(batch_size=4, learning_rate=0.5)) == said
+    assert Training().batch_items == DEFAULT_BATCH_SIZE

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from omniform.configuration import join_names, split_names
 from omniform.errors import ConfigError
-from omniform_timeseries.config import ForecastConfig, join_names, split_names
+from omniform_timeseries.config import ForecastConfig
 
 
 @pytest.mark.parametrize(

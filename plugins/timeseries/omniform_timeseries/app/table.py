@@ -11,10 +11,11 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from omniform.configuration import join_names
 from omniform.errors import DataError, OmniformError
 from omniform.plots import GRID, INK, PALETTE
 from omniform.workbench import Workbench, plain
-from omniform_timeseries.config import PanelConfig, join_names
+from omniform_timeseries.config import PanelConfig
 from omniform_timeseries.data import Panel, read_panel, read_table
 from omniform_timeseries.reading.columns import column_of, named_columns, time_column
 from omniform_timeseries.reading.long import is_long

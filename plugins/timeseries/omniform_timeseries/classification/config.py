@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
+from omniform.configuration import split_names
 from omniform.errors import ConfigError
-from omniform_timeseries.config import split_names
 
 __all__ = ["ClassifyConfig"]
 

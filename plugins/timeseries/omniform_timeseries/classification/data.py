@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from omniform.configuration import split_names
 from omniform.errors import DataError
 from omniform_timeseries.classification.archive import is_archive, read_archive, read_pair
 from omniform_timeseries.classification.collection import Collection
 from omniform_timeseries.classification.frame import collection_from_frame
-from omniform_timeseries.config import split_names
 from omniform_timeseries.data import read_table
 from omniform_timeseries.sample import load_sample
 

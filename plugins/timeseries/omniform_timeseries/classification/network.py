@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset, default_collate
 
+from omniform.configuration import split_names
 from omniform.errors import ConfigError
 from omniform.plugins import find_mixer
 from omniform.task import Losses, Network, Size, Splits
@@ -26,7 +27,6 @@ from omniform_timeseries.classification.config import ClassifyConfig
 from omniform_timeseries.classification.metrics import Predictions
 from omniform_timeseries.classification.models import FIXED_PARTS, PatchClassifier, VSFormer
 from omniform_timeseries.classification.scaling import ChannelScale
-from omniform_timeseries.config import split_names
 
 __all__ = ["CaseDataset", "classify_network"]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
+from omniform.configuration import split_names
 from omniform.errors import DataError
 from omniform.task import Splits
 from omniform_timeseries.classification.collection import Collection
 from omniform_timeseries.classification.config import ClassifyConfig
-from omniform_timeseries.config import split_names
 
 __all__ = ["classes_of", "split_collection"]
 

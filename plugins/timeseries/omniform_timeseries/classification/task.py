@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omniform.configuration import join_names
 from omniform.task import Floor, Metric, NamedFigure, Network, Scores, Splits
 from omniform_timeseries.classification.collection import Collection
 from omniform_timeseries.classification.config import ClassifyConfig
@@ -16,7 +17,6 @@ from omniform_timeseries.classification.nearest import Nearest
 from omniform_timeseries.classification.output import write_predictions
 from omniform_timeseries.classification.rocket import Rocket
 from omniform_timeseries.classification.splitting import classes_of, split_collection
-from omniform_timeseries.config import join_names
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Literal
 
+from omniform.configuration import option
 from omniform.errors import ConfigError
-from omniform_timeseries.config import Fill, ForecastConfig, NetworkConfig, option
+from omniform_timeseries.config import Fill, ForecastConfig, NetworkConfig
 
 __all__ = ["DetectConfig"]
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from omniform.configuration import join_names
 from omniform.task import Floor, Metric, NamedFigure, Network, Scores, Splits
-from omniform_timeseries.config import join_names
 from omniform_timeseries.detection.alarm import Anomalies
 from omniform_timeseries.detection.config import DetectConfig
 from omniform_timeseries.detection.data import Labelled, Watch, read_labelled, read_watch, split_watches

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from omniform_timeseries.config import join_names, split_names
+from omniform.configuration import join_names, split_names
 from omniform_timeseries.imputation.metrics import Imputed
 
 __all__ = ["FLAG", "completed_frame", "count_filled"]

@@ -7,8 +7,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omniform.configuration import join_names
 from omniform.task import Floor, Metric, NamedFigure, Network, Scores, Splits
-from omniform_timeseries.config import join_names
 from omniform_timeseries.data import Panel, read_panel
 from omniform_timeseries.imputation.config import ImputeConfig
 from omniform_timeseries.imputation.data import Stretch, read_stretch, split_stretches

@@ -13,9 +13,10 @@ from typing import cast
 import numpy as np
 import pandas as pd
 
+from omniform.configuration import split_names
 from omniform.errors import DataError
 from omniform_timeseries.clock import as_text, looks_like_stamps
-from omniform_timeseries.config import PanelConfig, split_names
+from omniform_timeseries.config import PanelConfig
 from omniform_timeseries.data import MAX_COLUMNS
 
 __all__ = [

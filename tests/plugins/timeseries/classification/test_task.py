@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
+from omniform.configuration import split_names
 from omniform.errors import ConfigError, DataError
 from omniform.task import Size
 from omniform.testing import check_task
@@ -17,7 +18,6 @@ from omniform_timeseries.classification.figures import classification_figures, c
 from omniform_timeseries.classification.metrics import Predictions
 from omniform_timeseries.classification.network import CaseDataset, classify_network
 from omniform_timeseries.classification.task import Classify
-from omniform_timeseries.config import split_names
 
 TASK = Classify()
 SMALL = ClassifyConfig(kernels=100, shapes=6, intervals=6)

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from omniform.configuration import join_names
 from omniform.errors import OmniformError
-from omniform_timeseries.config import ForecastConfig, join_names
+from omniform_timeseries.config import ForecastConfig
 from omniform_timeseries.data import read_panel
 from omniform_timeseries.reading.snapshot import panel_frames
 

@@ -1,0 +1,1 @@
+"""Segment what a box or a click points at."""
