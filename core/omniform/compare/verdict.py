@@ -36,6 +36,11 @@ def verdict(rows: Sequence[Row], primary: Metric) -> str:
         )
     if _sign(best, primary) < 0:
         return f"No contender beats the {floor.name} floor on this data at this budget (best: {best.name}, {facts})."
+    if best.against_floor is None or best.against_floor.low is None:
+        return (
+            f"No contender can be said to beat the {floor.name} floor on this data: there are too few independent "
+            f"units for an interval (best: {best.name}, {facts})."
+        )
     return (
         f"No contender beats the {floor.name} floor on this data at this budget; "
         f"the best, {best.name}, is level with it ({facts})."
@@ -59,8 +64,7 @@ def _difference(row: Row) -> str:
     against = row.against_floor
     if against is None:
         return "difference unknown"
-    missing = "" if against.low is not None else ", too few independent units for an interval"
-    return f"difference {numerals.difference(against)}{missing}"
+    return f"difference {numerals.difference(against)}"
 
 
 def _score(row: Row, primary: Metric) -> str:

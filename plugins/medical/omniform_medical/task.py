@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from omniform.configuration import join_names, split_names
+from omniform.errors import ConfigError
 from omniform.task import Floor, Metric, NamedFigure, Network, Scores, Splits
 from omniform_medical.check import check_cohort, refuse
 from omniform_medical.cohort import Cohort, read_cohort, read_inputs
@@ -50,8 +51,11 @@ class Segment:
 
             size = load_encoder(config.encoder)[0].size
             config = replace(config, encoder_size=(size.dim, size.hidden, size.depth))
+        config = resolve_plan(train, config)
+        if config.patch[2] == 1 and "z" in config.mirror:
+            raise ConfigError(f"expected --mirror of x and y, for the plan is one of planes; got {config.mirror}")
         return replace(
-            resolve_plan(train, config),
+            config,
             labels=format_labels(data.labels, data.values),
             channels=join_names(data.channels),
         )

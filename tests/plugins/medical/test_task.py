@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from omniform import commands
+from omniform.errors import ConfigError
 from omniform.estimator import NetworkPredictor
 from omniform.serial import from_json, to_json
 from omniform.task import Budget, Size
@@ -37,6 +38,12 @@ def test_resolved_config_is_the_whole_plan():
     assert len(plan.strides) == 1
     assert plan.rank == 3
     assert "1=grey matter" in resolved.labels or "grey" in resolved.labels
+
+
+def test_planes_are_not_mirrored_upwards():
+    config = SegmentConfig(**(SMALL | {"patch": (20, 24, 1), "stages": 2, "mirror": "xz"}))
+    with pytest.raises(ConfigError, match="of x and y"):
+        TASK.resolve(TASK.read("sample", config), config)
 
 
 def test_test_cases_have_no_say(monkeypatch):

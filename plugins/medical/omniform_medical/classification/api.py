@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from omniform.classification import Predictions
 from omniform.configuration import split_names
 from omniform.errors import ConfigError
 from omniform.learner import Learner
@@ -14,7 +15,6 @@ from omniform.training.config import Training
 from omniform_medical.classification.album import Album
 from omniform_medical.classification.config import ClassifyConfig, ClassWeights, Flip, MetricName, ModelName
 from omniform_medical.classification.data import Source
-from omniform_medical.classification.metrics import Predictions
 from omniform_medical.classification.output import prediction_rows
 from omniform_medical.classification.task import Classify
 
@@ -150,11 +150,11 @@ class ImageClassifier(Learner[ClassifyConfig]):
         names = split_names(self._ready().config.classes or "")
         if label is not None and label not in names:
             raise ConfigError(f"no class {label!r}; expected one of {', '.join(names)}")
-        model = getattr(self._predictor(Splits(told.album, told.album, told.album)), "model", None)
+        model = getattr(self._predictor(Splits(told.items, told.items, told.items)), "model", None)
         if not isinstance(model, Classifier):
             raise ConfigError("an exported file has no gradients to draw a heat map from; load the run folder instead")
-        wanted = told.best if label is None else np.full(len(told.album), names.index(label))
-        dataset = PictureDataset(told.album, classes=names)
+        wanted = told.best if label is None else np.full(len(told.items), names.index(label))
+        dataset = PictureDataset(told.items, classes=names)
         device = model.get_buffer("center").device
         maps = []
         for rows in torch.arange(len(dataset)).split(self.training.batch_size):

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from omniform.classification import Predictions
 from omniform.task import Floor, Splits
 from omniform_medical.classification.album import Album
 from omniform_medical.classification.descriptors import Descriptors
-from omniform_medical.classification.metrics import Predictions
 from omniform_medical.classification.splitting import classes_of
 
 if TYPE_CHECKING:

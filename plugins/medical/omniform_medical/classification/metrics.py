@@ -14,16 +14,15 @@ so that `\sum total = F`, `\sum weight = 1`, and one more of picture u changes t
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 from scipy.stats import rankdata
 
+from omniform.classification import Predictions
 from omniform.errors import DataError
 from omniform.task import Metric, Scores, Statistic, Units
 from omniform_medical.classification.album import Album
 
-__all__ = ["Predictions", "metrics_of", "score"]
+__all__ = ["metrics_of", "score"]
 
 _METRICS = {
     "accuracy": Metric(name="accuracy", lower_is_better=False),
@@ -33,35 +32,6 @@ _METRICS = {
     "log_loss": Metric(name="log_loss", unit="nats"),
 }
 _LEAST = 1e-6  # one sure mistake costs 13.8 nats, not all that there are
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Predictions:
-    """Probabilities for every picture of `album`.
-
-    Attributes:
-        probabilities: `(N, K)` float64, rows of sum 1.
-        classes: the K classes.
-    """
-
-    probabilities: np.ndarray
-    classes: tuple[str, ...]
-    album: Album
-
-    def __post_init__(self) -> None:
-        expected = (len(self.album), len(self.classes))
-        if self.probabilities.shape != expected:
-            raise ValueError(f"expected probabilities of shape {expected}, got {self.probabilities.shape}")
-
-    @property
-    def best(self) -> np.ndarray:
-        """The index of the likeliest class of each picture, `(N,)`."""
-        return self.probabilities.argmax(axis=1)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The likeliest class of each picture."""
-        return tuple(self.classes[index] for index in self.best)
 
 
 def metrics_of(primary: str) -> tuple[Metric, ...]:
@@ -79,7 +49,7 @@ def score(predictions: Predictions, items: Album) -> Scores:
     Raises:
         DataError: the pictures are all of one class.
     """
-    if predictions.album.names != items.names:
+    if predictions.items.names != items.names:
         raise ValueError("expected predictions of exactly these pictures")
     truth, chances = items.targets(predictions.classes), predictions.probabilities
     if len(set(truth.tolist())) < 2:

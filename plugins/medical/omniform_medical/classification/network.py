@@ -18,6 +18,7 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset
 
+from omniform.classification import Predictions
 from omniform.configuration import split_names
 from omniform.errors import ConfigError
 from omniform.plugins import find_mixer
@@ -25,7 +26,6 @@ from omniform.task import Losses, Network, Size, Splits
 from omniform_medical.classification.album import Album
 from omniform_medical.classification.augmentation import Augmentation
 from omniform_medical.classification.config import ClassifyConfig
-from omniform_medical.classification.metrics import Predictions
 from omniform_medical.classification.models import FIXED_PARTS, MODELS, Classifier, DCTHistoTransformer
 
 __all__ = ["PictureDataset", "classify_network", "standardised"]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from omniform_medical.classification.metrics import Predictions
+from omniform.classification import Predictions
 
 __all__ = ["prediction_rows", "write_heat_maps", "write_predictions"]
 
@@ -22,7 +22,7 @@ def prediction_rows(predictions: Predictions) -> list[dict[str, Any]]:
     return [
         {"file": name, "class": label, **dict(zip(columns, chances.tolist(), strict=True))}
         for name, label, chances in zip(
-            predictions.album.names, predictions.labels, predictions.probabilities, strict=True
+            predictions.items.names, predictions.labels, predictions.probabilities, strict=True
         )
     ]
 
@@ -43,9 +43,9 @@ def write_heat_maps(predictions: Predictions, heat: np.ndarray, folder: Path) ->
     from omniform.plots import png
     from omniform_medical.classification.figures import heat_figure
 
-    for place, (name, label) in enumerate(zip(predictions.album.names, predictions.labels, strict=True)):
+    for place, (name, label) in enumerate(zip(predictions.items.names, predictions.labels, strict=True)):
         chance = predictions.probabilities[place].max()
-        figure = heat_figure(predictions.album.pixels[place], heat[place], f"{label} ({chance:.0%})")
+        figure = heat_figure(predictions.items.pixels[place], heat[place], f"{label} ({chance:.0%})")
         path = folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         _replace(path, png(figure))

@@ -6,13 +6,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from omniform.classification import Predictions
 from omniform.configuration import join_names
 from omniform.task import Floor, Metric, NamedFigure, Network, Scores, Splits
 from omniform_medical.classification.album import Album
 from omniform_medical.classification.config import ClassifyConfig
 from omniform_medical.classification.data import Source, read_album
 from omniform_medical.classification.floors import FLOORS
-from omniform_medical.classification.metrics import Predictions, metrics_of, score
+from omniform_medical.classification.metrics import metrics_of, score
 from omniform_medical.classification.output import write_predictions
 from omniform_medical.classification.splitting import classes_of, split_album
 

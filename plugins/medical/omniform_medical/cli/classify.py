@@ -45,7 +45,7 @@ def classify(
                 "input": source,
                 "output": str(out),
                 "heat_maps": None if heat_maps is None else str(heat_maps),
-                "pictures": len(told.album),
+                "pictures": len(told.items),
                 "labels": counts,
                 "seconds": time.perf_counter() - start,
             }
@@ -53,7 +53,7 @@ def classify(
         return
     from rich.table import Table
 
-    table = Table("class", "pictures", title=f"{len(told.album)} pictures")
+    table = Table("class", "pictures", title=f"{len(told.items)} pictures")
     for name, count in counts.items():
         table.add_row(name, str(count))
     console().print(table)

@@ -5,14 +5,13 @@ N = cases, K = classes
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from omniform.classification import Predictions
 from omniform.task import Metric, Scores, Statistic, Units
 from omniform_timeseries.classification.collection import Collection
 
-__all__ = ["Predictions", "metrics_of", "score", "softmax"]
+__all__ = ["metrics_of", "score", "softmax"]
 
 _METRICS = {
     "accuracy": Metric(name="accuracy", lower_is_better=False),
@@ -20,35 +19,6 @@ _METRICS = {
     "log_loss": Metric(name="log_loss", unit="nats"),
 }
 _LEAST = 1e-6  # one sure mistake costs 13.8 nats, not all that there are
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Predictions:
-    """Probabilities for every case of `cases`.
-
-    Attributes:
-        probabilities: `(N, K)` float64, rows of sum 1.
-        classes: the K classes.
-    """
-
-    probabilities: np.ndarray
-    classes: tuple[str, ...]
-    cases: Collection
-
-    def __post_init__(self) -> None:
-        expected = (len(self.cases), len(self.classes))
-        if self.probabilities.shape != expected:
-            raise ValueError(f"expected probabilities of shape {expected}, got {self.probabilities.shape}")
-
-    @property
-    def best(self) -> np.ndarray:
-        """The index of the likeliest class of each case, `(N,)`."""
-        return self.probabilities.argmax(axis=1)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """The likeliest class of each case."""
-        return tuple(self.classes[index] for index in self.best)
 
 
 def metrics_of(primary: str) -> tuple[Metric, ...]:
@@ -63,7 +33,7 @@ def score(predictions: Predictions, items: Collection) -> Scores:
     class, so that it too is a ratio of sums over cases; resampling keeps these weights. Log loss takes probabilities
     of at least 1e-6.
     """
-    if predictions.cases.ids != items.ids:
+    if predictions.items.ids != items.ids:
         raise ValueError("expected predictions of exactly these cases")
     truth = items.targets(predictions.classes)
     right = (predictions.best == truth).astype(np.float64)

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from omniform.classification import Predictions
 from omniform.task import Splits
 from omniform_timeseries.classification.collection import Collection, join, resampled
-from omniform_timeseries.classification.metrics import Predictions, softmax
+from omniform_timeseries.classification.metrics import softmax
 from omniform_timeseries.classification.scaling import ChannelScale
 from omniform_timeseries.classification.splitting import classes_of
 

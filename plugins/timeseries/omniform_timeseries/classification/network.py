@@ -18,13 +18,13 @@ from torch import Generator, Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import Dataset, default_collate
 
+from omniform.classification import Predictions
 from omniform.configuration import split_names
 from omniform.errors import ConfigError
 from omniform.plugins import find_mixer
 from omniform.task import Losses, Network, Size, Splits
 from omniform_timeseries.classification.collection import Collection, filled, resampled
 from omniform_timeseries.classification.config import ClassifyConfig
-from omniform_timeseries.classification.metrics import Predictions
 from omniform_timeseries.classification.models import FIXED_PARTS, PatchClassifier, VSFormer
 from omniform_timeseries.classification.scaling import ChannelScale
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from omniform_timeseries.classification.metrics import Predictions
+from omniform.classification import Predictions
 from omniform_timeseries.output import write_frame
 
 __all__ = ["prediction_frame", "write_predictions"]
@@ -14,7 +14,7 @@ __all__ = ["prediction_frame", "write_predictions"]
 
 def prediction_frame(predictions: Predictions) -> pd.DataFrame:
     """Return a row a case: unique_id, label (the likeliest class) and a column `probability_CLASS` for each class."""
-    frame = pd.DataFrame({"unique_id": list(predictions.cases.ids), "label": list(predictions.labels)})
+    frame = pd.DataFrame({"unique_id": list(predictions.items.ids), "label": list(predictions.labels)})
     names = [f"probability_{name}" for name in predictions.classes]
     return pd.concat([frame, pd.DataFrame(predictions.probabilities, columns=names)], axis=1)
 

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from omniform.classification import Predictions
 from omniform.task import Splits
 from omniform_timeseries.classification.collection import Collection, join
-from omniform_timeseries.classification.metrics import Predictions
 from omniform_timeseries.classification.ridge import RidgeClassifier, fit_ridge
 from omniform_timeseries.classification.scaling import ChannelScale, by_case
 from omniform_timeseries.classification.splitting import classes_of

@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from omniform.classification import Predictions
 from omniform.configuration import join_names
 from omniform.task import Floor, Metric, NamedFigure, Network, Scores, Splits
 from omniform_timeseries.classification.collection import Collection
 from omniform_timeseries.classification.config import ClassifyConfig
 from omniform_timeseries.classification.data import read_collection
-from omniform_timeseries.classification.metrics import Predictions, metrics_of, score
+from omniform_timeseries.classification.metrics import metrics_of, score
 from omniform_timeseries.classification.nearest import Nearest
 from omniform_timeseries.classification.output import write_predictions
 from omniform_timeseries.classification.rocket import Rocket

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, log_loss, roc_auc_score, top_k_accuracy_score
 
+from omniform.classification import Predictions
 from omniform.errors import DataError
-from omniform_medical.classification.metrics import Predictions, metrics_of, score
+from omniform_medical.classification.metrics import metrics_of, score
 
 CLASSES = ("a", "b", "c", "d")
 
@@ -23,7 +24,7 @@ def told(make_album, count=80, classes=3, seed=0):
 
 def test_scores_are_sklearns(make_album):
     predictions, truth = told(make_album, classes=4)
-    values = score(predictions, predictions.album).values()
+    values = score(predictions, predictions.items).values()
     chances = predictions.probabilities
     assert values["accuracy"] == pytest.approx((predictions.best == truth).mean())
     assert values["top2_accuracy"] == pytest.approx(top_k_accuracy_score(truth, chances, k=2), abs=0.03)  # ties
@@ -35,7 +36,7 @@ def test_scores_are_sklearns(make_album):
 
 def test_a_class_that_does_not_occur_is_left_out(make_album):
     predictions, truth = told(make_album)
-    values = score(predictions, predictions.album).values()
+    values = score(predictions, predictions.items).values()
     assert values["macro_f1"] == pytest.approx(f1_score(truth, predictions.best, average="macro"))
     areas = [roc_auc_score(truth == k, predictions.probabilities[:, k]) for k in range(3)]
     assert values["auroc"] == pytest.approx(np.mean(areas))
@@ -44,7 +45,7 @@ def test_a_class_that_does_not_occur_is_left_out(make_album):
 @pytest.mark.parametrize("name", ["macro_f1", "auroc"])
 def test_resampled_statistics_vary_as_scores_computed_anew_do(make_album, name):
     predictions, truth = told(make_album, count=200)
-    statistic = score(predictions, predictions.album).statistics[name]
+    statistic = score(predictions, predictions.items).statistics[name]
     rng = np.random.default_rng(1)
     ours, anew = [], []
     for _ in range(80):
@@ -61,19 +62,19 @@ def test_resampled_statistics_vary_as_scores_computed_anew_do(make_album, name):
 
 def test_patients_are_the_groups(make_album):
     predictions, _ = told(make_album, count=9)
-    assert score(predictions, predictions.album).units.groups is None
-    album = replace(predictions.album, patients=tuple("aabbbccaa"))
-    scores = score(replace(predictions, album=album), album)
+    assert score(predictions, predictions.items).units.groups is None
+    album = replace(predictions.items, patients=tuple("aabbbccaa"))
+    scores = score(replace(predictions, items=album), album)
     assert scores.units.groups.tolist() == [0, 0, 1, 1, 1, 2, 2, 0, 0]
 
 
 def test_what_cannot_be_scored_is_refused(make_album):
     predictions, _ = told(make_album)
     with pytest.raises(ValueError, match="exactly these"):
-        score(predictions, predictions.album.take(range(3)))
-    one = replace(predictions.album, labels=("a",) * 80)
+        score(predictions, predictions.items.take(range(3)))
+    one = replace(predictions.items, labels=("a",) * 80)
     with pytest.raises(DataError, match="one class"):
-        score(replace(predictions, album=one), one)
+        score(replace(predictions, items=one), one)
 
 
 def test_the_primary_metric_stands_first():

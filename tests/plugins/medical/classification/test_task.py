@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
+from omniform.classification import Predictions, confusion
 from omniform.configuration import split_names
 from omniform.errors import ConfigError
 from omniform.task import Size
 from omniform.testing import check_task
 from omniform_medical.classification.augmentation import Augmentation
 from omniform_medical.classification.config import ClassifyConfig
-from omniform_medical.classification.figures import classification_figures, confusion
-from omniform_medical.classification.metrics import Predictions
+from omniform_medical.classification.figures import classification_figures
 from omniform_medical.classification.network import PictureDataset, classify_network, cross_entropy
 from omniform_medical.classification.task import Classify
 

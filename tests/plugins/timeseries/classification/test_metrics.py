@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from sklearn import metrics as oracle
 
+from omniform.classification import Predictions
 from omniform.errors import ConfigError
-from omniform_timeseries.classification.metrics import Predictions, metrics_of, score, softmax
+from omniform_timeseries.classification.metrics import metrics_of, score, softmax
 from omniform_timeseries.classification.output import prediction_frame, write_predictions
 
 
@@ -18,19 +19,19 @@ def told(levels):
 
 
 def test_scores_are_those_of_scikit_learn(told):
-    values = score(told, told.cases).values()
-    truth, said = list(told.cases.labels), list(told.labels)
+    values = score(told, told.items).values()
+    truth, said = list(told.items.labels), list(told.labels)
     assert values["accuracy"] == pytest.approx(oracle.accuracy_score(truth, said))
     assert values["balanced_accuracy"] == pytest.approx(oracle.balanced_accuracy_score(truth, said))
     assert values["log_loss"] == pytest.approx(oracle.log_loss(truth, told.probabilities, labels=list(told.classes)))
 
 
 def test_a_unit_is_a_case(told):
-    scores = score(told, told.cases)
+    scores = score(told, told.items)
     assert scores.units.kind == "group"
     assert scores.statistics["accuracy"].total.shape == (40,)
     with pytest.raises(ValueError, match="exactly these cases"):
-        score(told, told.cases.take(range(39)))
+        score(told, told.items.take(range(39)))
 
 
 def test_a_sure_mistake_costs_a_finite_loss(make_collection):

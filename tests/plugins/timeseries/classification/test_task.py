@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch.utils.data import default_collate
 
+from omniform.classification import Predictions, confusion
 from omniform.configuration import split_names
 from omniform.errors import ConfigError, DataError
 from omniform.task import Size
 from omniform.testing import check_task
 from omniform_timeseries.classification.config import ClassifyConfig
-from omniform_timeseries.classification.figures import classification_figures, confusion
-from omniform_timeseries.classification.metrics import Predictions
+from omniform_timeseries.classification.figures import classification_figures
 from omniform_timeseries.classification.network import CaseDataset, classify_network
 from omniform_timeseries.classification.task import Classify
 
