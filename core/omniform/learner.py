@@ -36,6 +36,7 @@ class Fitted(Generic[ConfigT]):
     size: Size
     training: Training
     budget: Budget
+    source: str
     fingerprint: str
     predictor: NetworkPredictor
     splits: Splits[Any]
@@ -98,7 +99,7 @@ class Learner(Generic[ConfigT]):
             training=fitted.training,
             config=to_json(fitted.config),
         )
-        Run.create(Path(path), spec, Source(source="a data frame", fingerprint=fitted.fingerprint)).save_model(model)
+        Run.create(Path(path), spec, Source(source=fitted.source, fingerprint=fitted.fingerprint)).save_model(model)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -128,8 +129,11 @@ class Learner(Generic[ConfigT]):
         learner._fitted = Loaded(config=learner.config, source=source)
         return learner
 
-    def _fit(self, data: Any, *, budget: str, progress: bool) -> ConfigT:
+    def _fit(self, data: Any, source: Any, *, budget: str, progress: bool) -> ConfigT:
         """Train on data that `task.read` returned, and return the options with what was inferred.
+
+        Args:
+            source: what was read; a run folder names it where it is a path, and says that it was in memory otherwise.
 
         Raises:
             ConfigError: unknown mixer, or no such budget.
@@ -159,6 +163,7 @@ class Learner(Generic[ConfigT]):
             size=prepared.size,
             training=prepared.training,
             budget=estimator.budget,
+            source=str(source) if isinstance(source, str | Path) else "data in memory",
             fingerprint=self.task.fingerprint(data),
             predictor=estimator.fit(prepared.splits, seed=self.seed),
             splits=prepared.splits,

@@ -84,7 +84,7 @@ class Segmenter(Learner[SegmentConfig]):
         """
         self.config = replace(self.config, test=test, fold=fold)
         data = self.task.read(folder, self.config)
-        self.config = self._fit(data, budget=budget, progress=progress)
+        self.config = self._fit(data, folder, budget=budget, progress=progress)
         return self
 
     def evaluate(self, folder: str | Path | None = None) -> dict[str, dict[str, float]]:

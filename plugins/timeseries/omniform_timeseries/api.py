@@ -135,7 +135,7 @@ class Forecaster(TableLearner[ForecastConfig]):
             SizeError: the parameters cannot be met.
         """
         panel = read_panel(df, self.config, known=known_df, static=static_df)
-        config = self._fit(panel, budget=budget, progress=progress)
+        config = self._fit(panel, df, budget=budget, progress=progress)
         # rows that were not trained on, to recalibrate intervals by, and what the first of them looks back on
         trained, _, _ = borders(panel.index, config.split)
         self._latest = panel.tail(max(3, min(recent_rows(config), config.lookback + len(panel) - trained)))

@@ -28,7 +28,7 @@ class TableLearner(Learner[ConfigT]):
             ConfigError: unknown mixer, or no such budget.
             SizeError: the parameters cannot be met.
         """
-        self._fit(self._read(df, self.config), budget=budget, progress=progress)
+        self._fit(self._read(df, self.config), df, budget=budget, progress=progress)
         return self
 
     def evaluate(self, df: Table | None = None) -> pd.DataFrame:

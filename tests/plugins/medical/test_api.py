@@ -80,6 +80,10 @@ def test_what_was_saved_predicts_the_same(fitted, saved, scan):
     assert not [file for file in Path(saved).rglob("*") if file.suffix in (".pt", ".pth", ".pkl", ".ckpt")]
 
 
+def test_a_run_names_what_it_was_trained_on(saved):
+    assert Run.open(saved).data.source == "sample"
+
+
 def test_mistakes_are_told_in_a_line(fitted, saved, tmp_path):
     with pytest.raises(ConfigError, match="nothing was fitted yet"):
         Segmenter().evaluate()
@@ -91,3 +95,5 @@ def test_mistakes_are_told_in_a_line(fitted, saved, tmp_path):
         fitted.predict(tmp_path / "absent.nii.gz")
     with pytest.raises(ConfigError, match="holds no test data"):
         Segmenter.load(saved).evaluate()
+    with pytest.raises(ConfigError, match="nothing was fitted yet"):
+        Segmenter().predict("scan.nii.gz")

@@ -94,7 +94,7 @@ class ImageClassifier(Learner[ClassifyConfig]):
             ConfigError: unknown mixer, or no such budget.
             SizeError: the parameters cannot be met.
         """
-        self._fit(self._read(data), budget=budget, progress=progress)
+        self._fit(self._read(data), data, budget=budget, progress=progress)
         return self
 
     def evaluate(self, data: Source | None = None) -> dict[str, dict[str, float]]:

@@ -109,7 +109,7 @@ class Prompter(Learner[PromptConfig]):
             ConfigError: unknown mixer, or no such budget.
             SizeError: the parameters cannot be met.
         """
-        self._fit(self.task.read(source, self.config), budget=budget, progress=progress)
+        self._fit(self.task.read(source, self.config), source, budget=budget, progress=progress)
         return self
 
     def evaluate(self, source: str | Path | None = None) -> dict[str, dict[str, float]]:
