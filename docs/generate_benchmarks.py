@@ -39,7 +39,6 @@ def main() -> None:
         *_small_series(),
         _hippocampus(),
         _volume_memory(),
-        _planes(),
         _house(),
         _kernels("kernels_cpu", "Ops beside peers, two threads"),
         _kernels("kernels_cpu_one_thread", "Ops beside peers, one thread"),
@@ -183,13 +182,10 @@ def _hippocampus() -> str:
         "## Hippocampus: segmentation beside MONAI's SegResNet\n",
         *(f"    {result['command']}" for result in (compare, long)),
         f"\n{compare['data']}; {compare['threads']} threads, a batch of {compare['plan']['batch']} patches of "
-        f"{'x'.join(map(str, compare['plan']['patch']))}. Everyone has the same patches, "
-        f"augmentation, loss, optimiser and "
-        f"batch, a learning rate from the same three by runs of 20 s on validation, and "
-        f"{compare['budget']} in turns of two "
-        "seconds on a machine that did other work too: steps are fewer than on a quiet one, for all "
-        "alike. Means over cases, "
-        "sd over three seeds.\n",
+        f"{'x'.join(map(str, compare['plan']['patch']))}. Everyone has the same patches, augmentation, loss, optimiser "
+        f"and batch, a learning rate from the same three by runs of 20 s on validation, and {compare['budget']} in "
+        "turns of two seconds. The machine did other work too: steps are fewer than on a quiet one, for all alike. "
+        "Means over cases, sd over three seeds.\n",
         *_table(
             "| parameters | steps | Dice | NSD at 1 mm | HD95, mm | calibration error", map(_segmenter, compare["rows"])
         ),
@@ -238,25 +234,6 @@ def _volume_memory() -> str:
             f"between windows {result['arrays_gb']['open_rows']:.2f}. Probabilities of the whole "
             f"volume in float32 would be "
             f"{result['naive_accumulator_gb']:.1f} GB.",
-            "",
-        ]
-    )
-
-
-def _planes() -> str:
-    result = _load("planes")
-    rows = [
-        [row["name"] if row["role"] == "contender" else f"{row['name']} (floor)", _score(row["metrics"]["accuracy"])]
-        for row in result["rows"]
-    ]
-    return "\n".join(
-        [
-            "## Which plane a crop of the template shows\n",
-            f"    {result['command']}\n",
-            "The sample of `classify`: 600 crops to train on, 300 to test on, from slabs that are "
-            "apart. 200k parameters, 100 "
-            "steps, three seeds.\n",
-            *_table("| accuracy", rows),
             "",
         ]
     )
