@@ -191,7 +191,7 @@ def _hippocampus() -> str:
         ),
         "",
         *(f"- {name} against SegResNet, Dice: {_signed(told)}." for name, told in compare["against"].items()),
-        f"- {compare['verdict']}.",
+        f"- {compare['verdict']}",
         "",
         f"One run of {long['budget']}:\n",
         *_table(
