@@ -119,8 +119,8 @@ class Atlas:
 
         p(k | x) = sum_n w_n(x) L_nk(x) / sum_n w_n(x),    w_n(x) = exp(-b (G * |I_n - I|^2)(x))
 
-    with G a Gaussian (Artaechevarria et al., doi 10.1109/TMI.2009.2014372; Sabuncu et al.,
-    doi 10.1109/TMI.2010.2050897: there after a registration, here after none). Voxel v is given the class with the
+    with G a Gaussian: label fusion by local likeness without a registration that bends (Rousseau et al.,
+    doi 10.1109/TMI.2011.2156806, who compare patches and search around each). Voxel v is given the class with the
     greatest `log p(k | v) + a log N(I(v); m_k, S_k)`, all channels under one full covariance; the Gaussian of the
     background is that of voxels near the foreground.
 
