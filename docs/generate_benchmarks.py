@@ -39,6 +39,7 @@ def main() -> None:
         *_small_series(),
         _hippocampus(),
         _volume_memory(),
+        _planes(),
         _house(),
         _kernels("kernels_cpu", "Ops beside peers, two threads"),
         _kernels("kernels_cpu_one_thread", "Ops beside peers, one thread"),
@@ -231,9 +232,30 @@ def _volume_memory() -> str:
             f"{result['goal_gb']:g}), of which the float32 "
             f"volume is {result['arrays_gb']['volume']:.2f}, prepared "
             f"{result['arrays_gb']['prepared']:.2f}, and what is open "
-            f"between windows {result['arrays_gb']['open_rows']:.2f}. Probabilities of the whole "
+            f"between windows {result['arrays_gb']['open_rows']:.2f}; "
+            f"{result['seconds']['segment']:.0f} s on one thread. "
+            f"Probabilities of the whole "
             f"volume in float32 would be "
             f"{result['naive_accumulator_gb']:.1f} GB.",
+            "",
+        ]
+    )
+
+
+def _planes() -> str:
+    result = _load("planes")
+    rows = [
+        [row["name"] if row["role"] == "contender" else f"{row['name']} (floor)", _score(row["metrics"]["accuracy"])]
+        for row in result["rows"]
+    ]
+    return "\n".join(
+        [
+            "## Which plane a crop of the template shows\n",
+            f"    {result['command']}\n",
+            "The sample of `classify`: 600 crops to train on, 300 to test on, from slabs that are "
+            "apart. 200k parameters, 100 "
+            "steps, three seeds.\n",
+            *_table("| accuracy", rows),
             "",
         ]
     )
