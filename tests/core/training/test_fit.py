@@ -123,7 +123,9 @@ def test_a_time_budget_counts_validation_and_keeps_room_for_the_last() -> None:
     result = run(Budget(seconds=2.0), training=training, validate=validate)  # long beside a busy machine's stalls
     assert 1.8 < result.seconds < 2.3
     assert result.steps > 20
-    assert sum(record.validation is not None for record in result.history) in (4, 5)
+    validated = [record.validation is not None for record in result.history]
+    assert 2 <= sum(validated) <= 5  # a stall of half a second passes over one
+    assert validated[-1]
     assert result.history[-1].learning_rate < 0.2 * max(record.learning_rate for record in result.history)
 
 
