@@ -19,12 +19,11 @@ from omniform.task import Budget, Losses, Network, Size, Splits
 from omniform.training.checkpoint import load_tensors, replace_file, save_tensors
 from omniform.training.config import Training
 from omniform.training.fit import fit
-from omniform_medical.augmentation import Augmentation
 from omniform_medical.cohort import Cohort
 from omniform_medical.config import SegmentConfig
 from omniform_medical.models.med3d import CoTraining, co_training_loss, encoder_weights
-from omniform_medical.network import store_of
-from omniform_medical.patches import MiddlePatches, Patch, TrainingPatches
+from omniform_medical.network import PatchDatasets
+from omniform_medical.patches import Patch
 from omniform_medical.plan import Plan
 from omniform_medical.task import Segment
 
@@ -173,16 +172,7 @@ class _Together:
     configs: tuple[SegmentConfig, ...]
 
     def __call__(self, items: Sequence[Cohort], train: bool) -> Dataset[tuple[Patch, ...]]:
-        stores = [store_of(cohort, config) for cohort, config in zip(items, self.configs, strict=True)]
-        if not train:
-            return _Row([MiddlePatches(store) for store in stores])
-        how = Augmentation()
-        return _Row(
-            [
-                TrainingPatches(store, foreground=config.foreground, how=how, warped=True)
-                for store, config in zip(stores, self.configs, strict=True)
-            ]
-        )
+        return _Row([PatchDatasets(config)(cohort, train) for cohort, config in zip(items, self.configs, strict=True)])
 
 
 class _Row(Dataset[tuple[Patch, ...]]):

@@ -36,7 +36,7 @@ from omniform_medical.quality import Quality, dice, expected_dice, fit_quality
 from omniform_medical.segmentation import Segmentations
 from omniform_medical.store import Store, store_for
 
-__all__ = ["Segmenting", "segment_network", "store_of"]
+__all__ = ["PatchDatasets", "Segmenting", "segment_network", "store_of"]
 
 _LOSSES = {"dice-ce": dice_cross_entropy, "tversky": tversky_cross_entropy}
 _LEARNING_RATE = 3e-3
@@ -57,7 +57,7 @@ def segment_network(config: SegmentConfig, mixer: str, channels: int) -> Network
     return Network(
         build=build,
         objective=_Objective(config),
-        dataset=_Datasets(config),
+        dataset=PatchDatasets(config),
         decode=decode,
         assemble=_never,
         stream=_Stream(config),
@@ -138,7 +138,9 @@ class _Objective:
 
 
 @dataclass(frozen=True, slots=True)
-class _Datasets:
+class PatchDatasets:
+    """Patches of a cohort: cut and varied as the options say to train on, the middle ones as they are otherwise."""
+
     config: SegmentConfig
 
     def __call__(self, items: Cohort, train: bool) -> Dataset[Patch]:
@@ -224,7 +226,7 @@ class _FitFrozenPart:
 
     def __call__(self, model: nn.Module, splits: Splits[Cohort]) -> None:
         assert isinstance(model, Segmenting)
-        patches = _Datasets(self.config)(splits.train, True)
+        patches = PatchDatasets(self.config)(splits.train, True)
         count = len(patches)  # pyright: ignore[reportArgumentType]
         drawn = [patches[index % count].image for index in range(max(_FITTING_PATCHES, count))]
         part: Any = model.model

@@ -121,7 +121,7 @@ def test_a_time_budget_counts_validation_and_keeps_room_for_the_last() -> None:
 
     training = Training(batch_size=8, precision="32", validate_every=0.25)
     result = run(Budget(seconds=2.0), training=training, validate=validate)  # long beside a busy machine's stalls
-    assert 1.8 < result.seconds < 2.8
+    assert 1.8 < result.seconds < 2.3
     assert result.steps > 20
     validated = [record.validation is not None for record in result.history]
     assert 2 <= sum(validated) <= 5  # a stall of half a second passes over one

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import csv
 import io
-import os
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 import numpy as np
 
 from omniform.classification import Predictions
+from omniform.training.checkpoint import replace_file
 
 __all__ = ["prediction_rows", "write_heat_maps", "write_predictions"]
 
@@ -35,7 +34,7 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
     writer = csv.DictWriter(text, fields, lineterminator="\n")
     writer.writeheader()
     writer.writerows(prediction_rows(predictions))
-    _replace(path, text.getvalue().encode())
+    replace_file(path, text.getvalue().encode())
 
 
 def write_heat_maps(predictions: Predictions, heat: np.ndarray, folder: Path) -> None:
@@ -47,15 +46,4 @@ def write_heat_maps(predictions: Predictions, heat: np.ndarray, folder: Path) ->
         chance = predictions.probabilities[place].max()
         figure = heat_figure(predictions.items.pixels[place], heat[place], f"{label} ({chance:.0%})")
         path = folder / f"{name}.png"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _replace(path, png(figure))
-
-
-def _replace(path: Path, content: bytes) -> None:
-    with NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as file:
-        part = Path(file.name)
-        file.write(content)
-    try:
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+        replace_file(path, png(figure))

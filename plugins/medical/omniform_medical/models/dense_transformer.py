@@ -18,6 +18,7 @@ from omniform.layout import Layout
 from omniform.mixers.adapt import adapt
 from omniform.mixers.base import Mixer
 from omniform.task import Size
+from omniform_medical.models.blocks import grids, strides
 from omniform_medical.models.thin_plate import control_points, restore, spline_basis, voxel_places, warp
 from omniform_medical.plan import Plan
 
@@ -98,11 +99,8 @@ class DenseTransformerNetwork(nn.Module):
     def __init__(self, mixer: type[Mixer], size: Size, *, plan: Plan, channels: int, classes: int) -> None:
         super().__init__()
         rank = plan.rank
-        factors = [stride[:rank] for stride in plan.strides]
-        grids = [plan.patch[:rank]]
-        for factor in factors:
-            grids.append(tuple(-(-n // f) for n, f in zip(grids[-1], factor, strict=True)))
-        widths = [min(2**level, _WIDEST) for level in range(len(grids))]
+        factors, sizes = strides(plan), grids(plan)
+        widths = [min(2**level, _WIDEST) for level in range(len(sizes))]
         dims = [size.dim * width for width in widths]
         self.bent = min(1, len(factors))
 
@@ -114,11 +112,11 @@ class DenseTransformerNetwork(nn.Module):
 
         convolution = nn.Conv3d if rank == 3 else nn.Conv2d
         self.stem = convolution(channels, size.dim, 3, padding=1)
-        self.localization = Localization(dims[self.bent], grids[self.bent])
+        self.localization = Localization(dims[self.bent], sizes[self.bent])
         self.encoder = nn.ModuleList(stage(level) for level in range(len(factors)))
         self.bottom = nn.ModuleList(
             Layer(
-                Branch(adapt(mixer, dims[-1], grid=grids[-1]), nn.LayerNorm(dims[-1])),
+                Branch(adapt(mixer, dims[-1], grid=sizes[-1]), nn.LayerNorm(dims[-1])),
                 Branch(Mlp(dims[-1], size.hidden * widths[-1]), nn.LayerNorm(dims[-1])),
             )
             for _ in range(size.depth)

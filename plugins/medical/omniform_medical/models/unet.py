@@ -14,6 +14,7 @@ from omniform.layout import Layout
 from omniform.mixers.adapt import adapt
 from omniform.mixers.base import Mixer
 from omniform.task import Size
+from omniform_medical.models.blocks import grids, strides
 from omniform_medical.plan import Plan
 
 __all__ = ["MixerUNet"]
@@ -39,18 +40,15 @@ class MixerUNet(nn.Module):
     def __init__(self, mixer: type[Mixer], size: Size, *, plan: Plan, channels: int, classes: int) -> None:
         super().__init__()
         rank = plan.rank
-        factors = [stride[:rank] for stride in plan.strides]
-        grids = [plan.patch[:rank]]
-        for factor in factors:
-            grids.append(tuple(-(-n // f) for n, f in zip(grids[-1], factor, strict=True)))
-        dims = [size.dim * 2**level // 4 for level in range(len(grids))]
-        fine = [Layout(grid).num_tokens > _MOST_TOKENS for grid in grids]
+        factors, sizes = strides(plan), grids(plan)
+        dims = [size.dim * 2**level // 4 for level in range(len(sizes))]
+        fine = [Layout(grid).num_tokens > _MOST_TOKENS for grid in sizes]
 
         def make_layer(level: int, dim: int) -> Layer:
             if fine[level]:
                 return Layer(*(Branch(Convolution(dim, rank=rank)) for _ in range(1 if level == 0 else 2)))
             return Layer(
-                Branch(adapt(mixer, dim, grid=grids[level]), nn.LayerNorm(dim)),
+                Branch(adapt(mixer, dim, grid=sizes[level]), nn.LayerNorm(dim)),
                 Branch(Mlp(dim, size.hidden * 2**level // 4), nn.LayerNorm(dim)),
             )
 
