@@ -114,15 +114,16 @@ class LayerState(State):
 
 
 class Layer(nn.Module):
-    """Residual branches, one after another.
+    """Residual branches, one after another, or side by side: `x + sum_i (branch_i(x) - x)` (GPT-J, GPT-NeoX).
 
     `forward(x, layout)` is the plain call; `forward_with_aux` also returns auxiliary losses; `init_state` and `extend`
     run a causal layer chunk by chunk.
     """
 
-    def __init__(self, *branches: Branch) -> None:
+    def __init__(self, *branches: Branch, parallel: bool = False) -> None:
         super().__init__()
         self.branches = cast("list[Branch]", nn.ModuleList(branches))
+        self.parallel = parallel
 
     def forward(
         self, x: Tensor, layout: Layout, *, cond: Tensor | None = None, context: Context | None = None
@@ -133,8 +134,10 @@ class Layer(nn.Module):
         self, x: Tensor, layout: Layout, *, cond: Tensor | None = None, context: Context | None = None
     ) -> tuple[Tensor, Aux]:
         total: Aux = {}
+        start = x
         for branch in self.branches:
-            x, aux, _ = branch(x, layout, cond, context, None)
+            y, aux, _ = branch(start if self.parallel else x, layout, cond, context, None)
+            x = x + (y - start) if self.parallel else y
             total = add_aux(total, aux)
         return x, total
 
@@ -159,8 +162,10 @@ class Layer(nn.Module):
         """Continue from `state` with a chunk `(B, n, D)`."""
         layout = Layout.of(x) if layout is None else layout
         parts = []
+        start = x
         for branch, part in zip(self.branches, state.parts, strict=True):
-            x, _, part = branch(x, layout, cond, context, part)
+            y, _, part = branch(start if self.parallel else x, layout, cond, context, part)
+            x = x + (y - start) if self.parallel else y
             parts.append(part)
         return x, LayerState(tuple(parts))
 

@@ -5,6 +5,8 @@ Shapes: B batch, L tokens, D width, H heads, d head width, R coordinate axes, `*
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -119,6 +121,8 @@ class Rotary(nn.Module):
 
     Args:
         base: :math:`\theta`.
+        channels: how many leading channels of a head are rotated; None for all.
+        slowing: a divisor of each pair's frequency, as long-context variants have them; R = 1; None for ones.
 
     Raises:
         IncompatibleError: if there are fewer pairs than coordinates.
@@ -126,14 +130,20 @@ class Rotary(nn.Module):
     Source: Su et al., RoFormer, arXiv 2104.09864.
     """
 
-    def __init__(self, base: float = 10_000.0) -> None:
+    def __init__(
+        self, base: float = 10_000.0, *, channels: int | None = None, slowing: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
         self.base = base
+        self.channels = channels
+        self.slowing = None if slowing is None else tuple(slowing)
 
     def forward(self, x: Tensor, positions: Tensor) -> Tensor:
         """Rotate queries or keys `(B, H, L, d)` that stand at `positions` (B or 1, L, R)."""
-        pairs = x.shape[-1] // 2
-        angles = _angles(positions, pairs, self.base)[:, None]  # (B or 1, 1, L, d // 2)
+        pairs = (x.shape[-1] if self.channels is None else self.channels) // 2
+        angles = _angles(positions, pairs, self.base)[:, None]  # (B or 1, 1, L, pairs)
+        if self.slowing is not None:
+            angles = angles / torch.tensor(self.slowing, dtype=angles.dtype, device=angles.device)
         cos, sin = angles.cos(), angles.sin()
         even, odd = x[..., : 2 * pairs].unflatten(-1, (pairs, 2)).unbind(-1)
         rotated = torch.stack([even * cos - odd * sin, even * sin + odd * cos], dim=-1).flatten(-2)

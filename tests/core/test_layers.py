@@ -36,6 +36,20 @@ def test_a_layer_is_the_sum_of_its_branches():
     torch.testing.assert_close(layer(x, layout), by_hand)
 
 
+def test_parallel_branches_all_see_what_came_in():
+    torch.manual_seed(0)
+    attention, mlp = Attention(DIM, causal=True), Mlp(DIM, 2 * DIM)
+    norms = nn.LayerNorm(DIM), nn.LayerNorm(DIM)
+    layer = Layer(Branch(attention, norms[0]), Branch(mlp, norms[1]), parallel=True).double().eval()
+    x = torch.randn(2, 5, DIM, dtype=torch.float64)
+    layout = Layout.of(x)
+    by_hand = x + attention(norms[0](x), layout) + mlp(norms[1](x), layout)
+    torch.testing.assert_close(layer(x, layout), by_hand)
+    first, state = layer.extend(x[:, :2], layer.init_state(2, dtype=x.dtype))
+    second, _ = layer.extend(x[:, 2:], state)
+    torch.testing.assert_close(torch.cat([first, second], 1), by_hand)
+
+
 def test_post_norm_equals_torch_encoder_layer():
     torch.manual_seed(0)
     theirs = nn.TransformerEncoderLayer(DIM, 1, 32, 0.0, activation="gelu", batch_first=True).double().eval()

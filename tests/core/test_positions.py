@@ -119,6 +119,22 @@ def test_rotary_multiplies_complex_numbers() -> None:
     torch.testing.assert_close(Rotary()(x, positions), expected)
 
 
+def test_rotary_leaves_the_channels_behind_the_first_ones_alone() -> None:
+    x, at = _tokens(2, 3, 5, 10), torch.arange(5, dtype=torch.float64)[None, :, None]
+    y = Rotary(channels=6)(x, at)
+    torch.testing.assert_close(y[..., :6], Rotary()(x[..., :6], at))
+    assert torch.equal(y[..., 6:], x[..., 6:])
+
+
+def test_rotary_pairs_may_turn_slower() -> None:
+    x, at = _tokens(2, 3, 5, 8), torch.arange(5, dtype=torch.float64)[None, :, None]
+    slowing = (1.0, 2.0, 4.0, 8.0)
+    y = Rotary(slowing=slowing)(x, at)
+    for pair, divisor in enumerate(slowing):
+        channels = slice(2 * pair, 2 * pair + 2)
+        torch.testing.assert_close(y[..., channels], Rotary()(x, at / divisor)[..., channels])
+
+
 @pytest.mark.parametrize("rank", [1, 2, 3])
 @pytest.mark.parametrize("width", [8, 9, 16])
 def test_rotary_scores_depend_on_differences_alone(rank: int, width: int) -> None:

@@ -47,6 +47,7 @@ class Mamba(Mixer):
         expand: inner width over D.
         num_states: N.
         taps: length of the causal depthwise convolution.
+        step_rank: R; a sixteenth of D, rounded up, if None.
 
     Source: Gu and Dao, Mamba: Linear-Time Sequence Modeling with Selective State Spaces, arXiv 2312.00752.
     """
@@ -54,10 +55,19 @@ class Mamba(Mixer):
     name = "mamba"
     traits = Traits(causal="always", stateful=True, cost="linear")
 
-    def __init__(self, dim: int, *, expand: int = 2, num_states: int = 16, taps: int = 4, causal: bool = True) -> None:
+    def __init__(
+        self,
+        dim: int,
+        *,
+        expand: int = 2,
+        num_states: int = 16,
+        taps: int = 4,
+        step_rank: int | None = None,
+        causal: bool = True,
+    ) -> None:
         super().__init__(dim, causal=causal)
         inner = expand * dim
-        self.sizes = (ceil(dim / 16), num_states, num_states)  # of delta, B and C
+        self.sizes = (step_rank or ceil(dim / 16), num_states, num_states)  # of delta, B and C
         self.input = nn.Linear(dim, 2 * inner, bias=False)
         self.conv_weight = nn.Parameter(torch.empty(inner, taps).uniform_(-(taps**-0.5), taps**-0.5))
         self.conv_bias = nn.Parameter(torch.empty(inner).uniform_(-(taps**-0.5), taps**-0.5))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from random import Random
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from omniform.errors import ConfigError, IncompatibleError
 from omniform.layout import Layout, take
@@ -23,6 +25,13 @@ FORMS: dict[str, dict[str, Any]] = {
     "causal": {"causal": True},
     "causal-rotary-grouped": {"causal": True, "rotary": Rotary(), "num_kv_heads": 2},
     "causal-rotary-alibi-grouped": {"causal": True, "rotary": Rotary(), "bias": Alibi(4), "num_kv_heads": 1},
+    "wide-heads": {"head_dim": 6, "rotary": Rotary()},
+    "causal-wide-heads-grouped-biased": {"causal": True, "head_dim": 6, "num_kv_heads": 2, "qkv_bias": True},
+    "causal-out-bias": {"causal": True, "out_bias": True},
+    "causal-window": {"causal": True, "window": 3},
+    "causal-window-of-one": {"causal": True, "window": 1},
+    "causal-window-rotary-grouped": {"causal": True, "window": 2, "rotary": Rotary(), "num_kv_heads": 2},
+    "causal-window-alibi": {"causal": True, "window": 4, "bias": Alibi(4)},
 }
 CAUSAL = {name: form for name, form in FORMS.items() if form.get("causal")}
 
@@ -39,7 +48,11 @@ def _tokens(*shape: int, seed: int = 1) -> Tensor:
 
 def _build(dim: int = 16, num_heads: int = 4, **form: Any) -> Attention:
     torch.manual_seed(0)
-    return Attention(dim, num_heads=num_heads, **form).double()
+    mixer = Attention(dim, num_heads=num_heads, **form).double()
+    for linear in (mixer.query, mixer.key, mixer.value, mixer.out):
+        if linear.bias is not None:
+            nn.init.normal_(linear.bias)
+    return mixer
 
 
 def _by_hand(mixer: Attention, x: Tensor, positions: Tensor, *, blind: int = 0) -> Tensor:
@@ -54,7 +67,8 @@ def _by_hand(mixer: Attention, x: Tensor, positions: Tensor, *, blind: int = 0) 
         parts = []
         for h in range(heads):
             g = h * mixer.num_kv_heads // heads
-            seen = range(i + 1) if mixer.causal else range(len(x))
+            first = 0 if mixer.window is None else max(0, i + 1 - mixer.window)
+            seen = range(first, i + 1) if mixer.causal else range(len(x))
             scores = []
             for j in seen:
                 score = q[i, h] @ k[j, g] / width**0.5
@@ -110,6 +124,10 @@ def test_global_tokens_stand_at_the_origin_and_take_part_in_no_bias(form: dict[s
     mixer, x = _build(**form), _tokens(1, 7, 16)
     positions = torch.tensor([0, 0, 0, 1, 2, 3, 4], dtype=torch.float64)[:, None]
     layout = Layout((7,), num_global=2)
+    if mixer.window is not None:
+        with pytest.raises(IncompatibleError, match="global tokens"):
+            mixer(x, layout)
+        return
     torch.testing.assert_close(mixer(x, layout)[0], _by_hand(mixer, x[0], positions, blind=2))
     if mixer.causal:
         state = mixer.init_state(1)
@@ -143,7 +161,7 @@ def test_weights_give_the_output(form: dict[str, Any], side: str) -> None:
     mixer, x, mask = _build(**form), _tokens(3, 7, 16), MASKS[side]
     layout = Layout((7,), mask=mask)
     weights = mixer.weights(x, layout)
-    values = mixer.value(x).unflatten(-1, (-1, 4)).transpose(1, 2)
+    values = mixer.value(x).unflatten(-1, (-1, mixer.head_dim)).transpose(1, 2)
     values = values.repeat_interleave(4 // mixer.num_kv_heads, dim=1)
     y = mixer.out((weights @ values).transpose(1, 2).flatten(2))
     torch.testing.assert_close(y[mask], mixer(x, layout)[mask])
@@ -206,6 +224,91 @@ def test_ragged_chunks_keep_their_coordinates(form: dict[str, Any]) -> None:
     assert state.counts.tolist() == mask.sum(1).tolist()
 
 
+@pytest.mark.parametrize("form", CAUSAL.values(), ids=CAUSAL)
+def test_random_partitions_equal_forward_with_gradients_and_without(form: dict[str, Any]) -> None:
+    mixer, x, draw = _build(**form), _tokens(2, 24, 16), Random(3)
+    whole = mixer(x, Layout((24,)))
+    for trial in range(6):
+        state, pieces, start = mixer.init_state(2), [], 0
+        with torch.set_grad_enabled(trial % 2 == 0):
+            while start < 24:
+                n = draw.choice([1, 1, 2, 5, 9])
+                y, state = mixer.extend(x[:, start : start + n], state)
+                pieces.append(y)
+                start += n
+        torch.testing.assert_close(torch.cat(pieces, 1), whole)
+
+
+@pytest.mark.parametrize("form", CAUSAL.values(), ids=CAUSAL)
+def test_a_chunk_with_a_mask_may_follow_chunks_without(form: dict[str, Any]) -> None:
+    mixer, x, mask = _build(**form), _tokens(3, 14, 16), torch.ones(3, 14, dtype=torch.bool)
+    mask[:, 5:12] = MASKS["ragged"]
+    state, pieces = mixer.init_state(3), []
+    with torch.no_grad():
+        for start, stop in ((0, 1), (1, 5), (5, 12), (12, 13), (13, 14)):
+            part = mask[:, start:stop]
+            layout = Layout((stop - start,), mask=None if part.all() else part)
+            y, state = mixer.extend(x[:, start:stop], state, layout)
+            pieces.append(y)
+    y = torch.cat(pieces, 1)
+    for row in range(3):
+        alone = x[row : row + 1, mask[row]]
+        torch.testing.assert_close(y[row, mask[row]], mixer(alone, Layout((alone.shape[1],)))[0])
+
+
+@pytest.mark.parametrize("form", CAUSAL.values(), ids=CAUSAL)
+def test_a_state_rewinds_to_what_it_was(form: dict[str, Any]) -> None:
+    mixer, x, other = _build(**form), _tokens(2, 9, 16), _tokens(2, 4, 16, seed=2)
+    with torch.no_grad():
+        _, state = mixer.extend(x, mixer.init_state(2))
+        back = state.rewind(4)
+        if mixer.window is not None and mixer.window <= 9:
+            assert back is None
+            return
+        assert back is not None
+        y, _ = mixer.extend(other, back)
+        torch.testing.assert_close(y, mixer(torch.cat([x[:, :5], other], 1), Layout((9,)))[:, 5:])
+        y, _ = mixer.extend(other, state)  # which is as usable as before
+        torch.testing.assert_close(y, mixer(torch.cat([x, other], 1), Layout((13,)))[:, 9:])
+
+
+def test_a_window_keeps_what_it_sees_and_no_more() -> None:
+    mixer, x = _build(causal=True, window=5), _tokens(1, 64, 16)
+    with torch.no_grad():
+        state = mixer.init_state(1)
+        for token in x.split(1, dim=1):
+            _, state = mixer.extend(token, state)
+    assert state.length == 4
+    assert state.cache.keys.untyped_storage().nbytes() <= 64 * 4 * 8 * 4
+
+
+def test_a_plain_step_builds_no_mask(monkeypatch: pytest.MonkeyPatch) -> None:
+    masks, attend = [], F.scaled_dot_product_attention
+
+    def spy(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, **options: Any) -> Tensor:
+        masks.append(mask)
+        return attend(q, k, v, mask, **options)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", spy)
+    mixer, x = _build(causal=True, window=6), _tokens(2, 9, 16)
+    state = mixer.init_state(2)
+    for n in (4, *[1] * 5):
+        _, state = mixer.extend(x[:, :n], state)
+    assert masks == [None] * 6
+
+
+@pytest.mark.parametrize("options", [{"window": 0, "causal": True}, {"window": 4}])
+def test_a_window_of_nothing_or_without_an_order_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="expected a window"):
+        Attention(16, **options)
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_cost_counts_every_parameter(form: dict[str, Any]) -> None:
+    mixer = _build(**form)
+    assert mixer.cost((7,)).parameters == sum(p.numel() for p in mixer.parameters())
+
+
 def test_a_packed_chunk_is_refused() -> None:
     mixer = _build(causal=True)
     with pytest.raises(IncompatibleError, match="packed chunk"):
@@ -255,6 +358,17 @@ class _Biased(Attention):
     def make(cls, dim: int, *, grid: tuple[int, ...], axes: tuple[str, ...], causal: bool) -> Attention:
         bias = Alibi(4) if set(axes) == {"ordered"} else None
         return cls(dim, num_heads=4, num_kv_heads=2, causal=causal, bias=bias)
+
+
+class _Windowed(Attention):
+    @classmethod
+    def make(cls, dim: int, *, grid: tuple[int, ...], axes: tuple[str, ...], causal: bool) -> Attention:
+        return cls(dim, num_heads=4, causal=causal, window=8 if causal else None, qkv_bias=True)
+
+
+@pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)
+def test_windowed_form_keeps_the_contract(check: Any) -> None:
+    check(_Windowed, 32)
 
 
 @pytest.mark.parametrize("check", CHECKS.values(), ids=CHECKS)

@@ -135,3 +135,12 @@ def test_float32_steps_equal_the_whole():
             y, state = mixer.extend(token, state)
             steps.append(y)
     torch.testing.assert_close(torch.cat(steps, dim=1), whole, rtol=1e-4, atol=1e-5)
+
+
+def test_the_rank_of_the_steps_can_be_chosen():
+    assert Mamba(20).step.weight.shape == (40, 2)  # a sixteenth, rounded up
+    mixer = Mamba(20, step_rank=7)
+    assert mixer.step.weight.shape == (40, 7)
+    assert mixer.cost((9,)).parameters == sum(p.numel() for p in mixer.parameters())
+    x = torch.randn(2, 9, 20)
+    assert mixer(x, Layout.of(x)).shape == x.shape
