@@ -11,7 +11,7 @@ from unicodedata import normalize
 
 from omniform.errors import ConfigError
 
-__all__ = ["check_choices", "join_names", "option", "split_names"]
+__all__ = ["check_choices", "join_names", "option", "read_shares", "split_names"]
 
 
 def option(default: Any, text: str) -> Any:
@@ -40,3 +40,18 @@ def check_choices(config: object, choices: Mapping[str, Any]) -> None:
         allowed = allowed if isinstance(allowed, tuple) else get_args(allowed)
         if getattr(config, name) not in allowed:
             raise ConfigError(f"expected {name} to be one of {', '.join(allowed)}, got {getattr(config, name)!r}")
+
+
+def read_shares(text: str) -> tuple[float, float, float]:
+    """Read the shares of training, validation and test, such as `"0.7,0.1,0.2"`.
+
+    Raises:
+        ConfigError: they are not three positive numbers of sum 1.
+    """
+    try:
+        train, validation, test = (float(part) for part in text.split(","))
+    except ValueError:
+        train = validation = test = 0.0
+    if not (min(train, validation, test) > 0 and abs(train + validation + test - 1) < 1e-6):
+        raise ConfigError(f"expected a split of three shares of sum 1, such as 0.7,0.1,0.2; got {text!r}")
+    return train, validation, test

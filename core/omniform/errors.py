@@ -6,7 +6,8 @@
     ├── IncompatibleError      a mixer was asked for what its traits rule out
     ├── RunError               a run folder is missing, truncated, renamed or hand-edited
     ├── PluginError            a plugin was named that is absent, broken or lacks its extra
-    └── SizeError              no width meets the parameter target
+    ├── SizeError              no width meets the parameter target
+    └── SandboxError           this machine cannot run untrusted code safely
 
 Each message says what was expected, what came, and what to do. Anything else that escapes is a fault of ours (exit 1).
 """
@@ -18,6 +19,7 @@ __all__ = [
     "OmniformError",
     "PluginError",
     "RunError",
+    "SandboxError",
     "SizeError",
 ]
 
@@ -48,3 +50,7 @@ class PluginError(OmniformError):
 
 class SizeError(OmniformError):
     """No width meets the parameter target."""
+
+
+class SandboxError(OmniformError):
+    """Untrusted code cannot be run safely on this machine, so it is not run."""

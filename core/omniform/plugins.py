@@ -236,8 +236,10 @@ def _check_commands(domain: Domain) -> None:
     for names, what in ((tasks, "tasks"), (verbs, "verbs")):
         if len(set(names)) < len(names):
             raise PluginError(f"the domain {domain.name!r} has two {what} of one name: {', '.join(names)}")
-    if taken := SHARED_COMMANDS.intersection(verbs):
-        raise PluginError(f"the domain {domain.name!r} names a verb {', '.join(sorted(taken))}, which all domains have")
+    for verb in domain.verbs:
+        if verb.extends != (verb.name in SHARED_COMMANDS):
+            which = "extends no command" if verb.extends else "all domains have; mark it as extending that"
+            raise PluginError(f"the domain {domain.name!r} names a verb {verb.name}, which {which}")
 
 
 def _claim(given: _Given, module: str, owners: dict[str, str]) -> None:

@@ -58,11 +58,17 @@ class TaskEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verb:
-    """A command of a domain's own; `command` refers to a function that Typer can turn into a command."""
+    """A command of a domain's own; `command` refers to a function that Typer can turn into a command.
+
+    Attributes:
+        extends: it stands in for the shared command of its name (`evaluate`): it takes all that this takes, and does
+            the same with it and more. A verb of such a name without this mark is refused.
+    """
 
     name: str
     summary: str
     command: Ref
+    extends: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

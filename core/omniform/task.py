@@ -8,7 +8,7 @@ This module imports no torch, so that a plugin's specs stay light.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, Protocol, TypeVar, runtime_checkable
@@ -26,6 +26,7 @@ __all__ = [
     "Budget",
     "Estimator",
     "Floor",
+    "LazyStatistics",
     "Losses",
     "Metric",
     "NamedFigure",
@@ -149,6 +150,27 @@ class Scores:
 
     def values(self) -> dict[str, float]:
         return {name: statistic.value() for name, statistic in self.statistics.items()}
+
+
+class LazyStatistics(Mapping[str, Statistic]):
+    """Statistics that are computed when first asked for; what they are computed from is let go with the last."""
+
+    def __init__(self, measures: dict[str, Callable[[], Statistic]]) -> None:
+        self._names = tuple(measures)
+        self._pending = measures
+        self._known: dict[str, Statistic] = {}
+
+    def __getitem__(self, name: str) -> Statistic:
+        if name not in self._known:
+            self._known[name] = self._pending[name]()
+            del self._pending[name]
+        return self._known[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)
 
 
 @dataclass(frozen=True, slots=True)

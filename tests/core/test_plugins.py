@@ -183,6 +183,13 @@ def test_shared_commands_are_reserved_as_verbs(install, name):
     assert "which all domains have" in failure_of(found, "one")
 
 
+def test_a_verb_may_extend_a_shared_command_if_it_says_so(install):
+    verb = 'verbs=(__import__("omniform").specs.Verb(name="{}", summary="", command=Ref("a:b"), extends=True),)'
+    assert discover(install(one=good("alpha", verb.format("evaluate")))).failed == ()
+    found = discover(install(two=good("beta", verb.format("walk"))))
+    assert "extends no command" in failure_of(found, "two")
+
+
 def test_domain_without_tasks_fails(install):
     found = discover(install(one=good("alpha").replace("(task,)", "()")))
     assert "has no task" in failure_of(found, "one")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from omniform.training.config import Training
 
 __all__ = [
-    "BudgetOption", "DataArgument", "DepthOption", "ParamsOption", "StepsOption", "domain_app", "read_budget",
+    "SHARED", "BudgetOption", "DataArgument", "DepthOption", "ParamsOption", "StepsOption", "domain_app", "read_budget",
     "read_count",
 ]  # fmt: skip
 
@@ -49,7 +49,10 @@ def domain_app(domain: Domain, arguments: Sequence[str]) -> typer.Typer:
         if context.invoked_subcommand is None:
             typer.echo(context.get_help())
 
-    for name, (body, summary) in _SHARED.items():
+    extended = {verb.name for verb in domain.verbs if verb.extends}
+    for name, (body, summary) in SHARED.items():
+        if name in extended:
+            continue
         command = _unused if name != invoked else _complete(body, domain, arguments)
         app.command(name, help=summary)(command)
     for verb in domain.verbs:
@@ -189,7 +192,7 @@ def export(
         print(f"{report.out}: {report.bytes:,} bytes, within {report.parity:.0e} of torch's results")
 
 
-_SHARED: dict[str, tuple[Callable[..., None], str]] = {
+SHARED: dict[str, tuple[Callable[..., None], str]] = {
     "train": (train, "Train one network and score it beside the floor."),
     "evaluate": (evaluate, "Score a trained run on data."),
     "predict": (predict, "Predict from new input."),

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import json
 import math
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from io import BytesIO
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import default_collate
+from typer.models import ArgumentInfo
 
+from omniform.cli.domain import SHARED
 from omniform.errors import PluginError
 from omniform.estimator import NetworkPredictor
 from omniform.serial import from_json, to_json
@@ -53,7 +56,11 @@ def check_domain(domain: Domain) -> None:
         check_config(task.config)
     for verb in domain.verbs:
         expect(verb.summary, f"the verb {verb.name} lacks a summary")
-        expect(callable(_load(verb.command)), f"{verb.command.path} is not a function")
+        command = _load(verb.command)
+        expect(callable(command), f"{verb.command.path} is not a function")
+        if verb.extends:
+            lacking = _options(SHARED[verb.name][0]) - _options(command)
+            expect(not lacking, f"the verb {verb.name} extends a command whose options it lacks: {sorted(lacking)}")
     if domain.app is not None and find_spec("streamlit"):
         expect(callable(_load(domain.app)), f"{domain.app.path} is not a function")
     if domain.demo is not None:
@@ -105,6 +112,16 @@ def check_task(
     new = _predict(network, model, task.predictor_items(source, config), batch_size=_BATCH)
     _check_write(task, (floor, new), suffix)
     _check_figures(task, {"floor": floor, "network": predicted}, splits.test, config)
+
+
+def _options(command: Callable[..., None]) -> set[str]:
+    """Return the names of what a command takes as options; its arguments go by their places."""
+    parameters = inspect.signature(command).parameters.values()
+    return {
+        parameter.name
+        for parameter in parameters
+        if not any(isinstance(part, ArgumentInfo) for part in get_args(parameter.annotation))
+    }
 
 
 def _load(ref: Ref) -> Any:

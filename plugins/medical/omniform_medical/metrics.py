@@ -5,7 +5,7 @@ U = cases, K = classes, F = K - 1 foreground classes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -13,7 +13,7 @@ import numpy as np
 from scipy.ndimage import find_objects
 
 from omniform.compare.bootstrap import Bootstrap, Difference
-from omniform.task import Metric, Scores, Statistic, Units
+from omniform.task import LazyStatistics, Metric, Scores, Statistic, Units
 from omniform_medical.calibration_error import calibration_error, confidence_counts
 from omniform_medical.config import CohortConfig
 from omniform_medical.layouts import parse_labels
@@ -72,7 +72,7 @@ def score(
     }
     for place, name in enumerate(_class_metrics(labels)):
         measures[name] = lambda place=place: _mean_over_classes(pairs.dice[:, [place]])
-    return Scores(_Statistics(measures), Units(kind="group", groups=groups))
+    return Scores(LazyStatistics(measures), Units(kind="group", groups=groups))
 
 
 def interval(scores: Scores, metric: str) -> Difference:
@@ -125,27 +125,6 @@ def case_table(predictions: Segmentations, truths: Sequence[np.ndarray], labels:
                 )
             )
     return rows
-
-
-class _Statistics(Mapping[str, Statistic]):
-    """Statistics that are computed when first asked for; what they are computed from is let go with the last."""
-
-    def __init__(self, measures: dict[str, Callable[[], Statistic]]) -> None:
-        self._names = tuple(measures)
-        self._pending = measures
-        self._known: dict[str, Statistic] = {}
-
-    def __getitem__(self, name: str) -> Statistic:
-        if name not in self._known:
-            self._known[name] = self._pending[name]()
-            del self._pending[name]
-        return self._known[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._names)
-
-    def __len__(self) -> int:
-        return len(self._names)
 
 
 @dataclass(eq=False)

@@ -157,7 +157,7 @@ class ImageClassifier(Learner[ClassifyConfig]):
         dataset = PictureDataset(told.items, classes=names)
         device = model.get_buffer("center").device
         maps = []
-        for rows in torch.arange(len(dataset)).split(self.training.batch_size):
+        for rows in torch.arange(len(dataset)).split(self.training.batch_items):
             pictures = torch.stack([picture for picture, _ in dataset.__getitems__(rows.tolist())]).to(device)
             classes = torch.from_numpy(wanted)[rows].to(device)
             maps.append(grad_cam(model.eval(), standardised(model, pictures), classes).cpu())

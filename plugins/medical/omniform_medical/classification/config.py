@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
-from omniform.configuration import check_choices, option, split_names
+from omniform.configuration import check_choices, option, read_shares, split_names
 from omniform.errors import ConfigError
 
 __all__ = ["ClassifyConfig", "MetricName", "ModelName"]
@@ -82,13 +82,7 @@ class ClassifyConfig:
         Raises:
             ConfigError: they are not three positive numbers of sum 1.
         """
-        try:
-            train, validation, test = (float(part) for part in self.split.split(","))
-        except ValueError:
-            train = validation = test = 0.0
-        if not (min(train, validation, test) > 0 and abs(train + validation + test - 1) < 1e-6):
-            raise ConfigError(f"expected a split of three shares of sum 1, such as 0.7,0.1,0.2; got {self.split!r}")
-        return train, validation, test
+        return read_shares(self.split)
 
     def _check_classes(self) -> None:
         if self.classes is None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args, get_type_hints
 
-from omniform.configuration import split_names
+from omniform.configuration import read_shares, split_names
 from omniform.errors import ConfigError
 
 __all__ = ["ClassifyConfig"]
@@ -75,13 +75,7 @@ class ClassifyConfig:
         Raises:
             ConfigError: they are not three positive numbers of sum 1.
         """
-        try:
-            train, validation, test = (float(part) for part in self.split.split(","))
-        except ValueError:
-            train = validation = test = 0.0
-        if not (min(train, validation, test) > 0 and abs(train + validation + test - 1) < 1e-6):
-            raise ConfigError(f"expected a split of three shares of sum 1, such as 0.7,0.1,0.2; got {self.split!r}")
-        return train, validation, test
+        return read_shares(self.split)
 
 
 def _repeats(names: tuple[str, ...]) -> bool:
