@@ -1,0 +1,1 @@
+"""Filter, rank and repair what any code model suggests; nothing is executed."""
