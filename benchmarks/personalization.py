@@ -36,7 +36,7 @@ from omniform_codegen.tokenizer import BytePair
 RESULT = Path(__file__).parent / "results" / "personalization.json"
 PACKAGE, OTHER = "idlelib", "asyncio"
 MIXER, PARAMS, DEPTH = "attention", 500_000, 4
-BASE, STEPS = Budget(seconds=150), Budget(steps=100)
+BASE, STEPS = Budget(steps=600), Budget(steps=100)
 SEED = 0
 SHARES = (0.6, 0.15)  # of the package's files: to tune to, to stop by
 GAPS = 32

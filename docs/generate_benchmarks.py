@@ -40,6 +40,12 @@ def main() -> None:
         _hippocampus(),
         _volume_memory(),
         _planes(),
+        _completion(),
+        _decoding(),
+        _few_bits(),
+        _personalization(),
+        _sandbox(),
+        _franc(),
         _house(),
         _kernels("kernels_cpu", "Ops beside peers, two threads"),
         _kernels("kernels_cpu_one_thread", "Ops beside peers, one thread"),
@@ -259,6 +265,169 @@ def _planes() -> str:
             "",
         ]
     )
+
+
+def _completion() -> str:
+    result = _load("completion")
+    setting = result["setting"]
+    rows = []
+    for row in sorted(result["rows"], key=lambda row: row["metrics"]["bits_per_byte"]):
+        metrics, name = row["metrics"], row["name"]
+        floor = row["role"] == "floor"
+        rows.append(
+            [
+                f"{name} (floor)" if floor else name,
+                f"{metrics['bits_per_byte']:.4f}",
+                *(f"{metrics[gap]:.3f}" if gap in metrics else "" for gap in ("exact_match", "edit_similarity")),
+                _interval(result["against_ngram"].get(name)),
+                _interval(result["against_peer"].get(name)),
+                f"{row['seconds'] / 60:.1f}",
+            ]
+        )
+    return "\n".join(
+        [
+            "## Held-out packages of the standard library\n",
+            f"    {result['command']}\n",
+            f"{setting['parameters'] / 1e6:g}M parameters at depth {setting['depth']}, {setting['vocabulary']} tokens, "
+            f"windows of {setting['context']}, batch {setting['batch']}, {setting['steps']} steps, the best of "
+            f"{len(setting['rates'])} learning rates on validation, one seed, one thread. nanoGPT-like: learned positions, "
+            "LayerNorm, GELU, no biases. Gaps are filled from the left alone: nobody is trained to infill here. "
+            "Intervals are over packages.\n",
+            *_table(
+                "| bits per byte | exact match | edit similarity | against ngram | against nanoGPT-like | min", rows
+            ),
+            "",
+        ]
+    )
+
+
+def _decoding() -> str:
+    result = _load("decoding")
+    rows = [
+        [
+            row["mixer"],
+            f"{row['context']:,}",
+            f"{row['tokens_per_second']:.0f}",
+            f"{row['step_ms']:.2f}",
+            f"{row['reading_tokens_per_second']:,.0f}",
+            f"{row['state_mb']:.2f}",
+        ]
+        for row in result["rows"]
+    ]
+    return "\n".join(
+        [
+            "## Writing behind long texts\n",
+            f"    {result['command']}\n",
+            "Two million parameters at depth 6, one thread, batch of one. A state's memory is what it keeps alive: the "
+            "cache of attention grows by doubling, and its spare room counts.\n",
+            *_table("| tokens before | tokens/s | ms a token | read, tokens/s | state, MB", rows),
+            "",
+        ]
+    )
+
+
+def _few_bits() -> str:
+    result = _load("few_bits")
+    rows = [
+        [
+            row["form"],
+            f"{row['bits_per_byte']:.4f}",
+            f"{row['linear_mb']:.2f}",
+            f"{row['step_ms']:.2f}",
+            f"{row['batch_ms']:.0f}",
+        ]
+        for row in result["rows"]
+    ]
+    return "\n".join(
+        [
+            "## A code model in few bits\n",
+            f"    {result['command']}\n",
+            "The attention of the table above; all linear layers inside replaced, the embedding, which is the output too, "
+            "as it was. A step is one token behind 256; a batch is 16 windows of 256.\n",
+            *_table("| bits per byte | linear layers, MB | ms a step | ms a batch", rows),
+            "",
+        ]
+    )
+
+
+def _personalization() -> str:
+    result = _load("personalization")
+    rows = []
+    for row in result["rows"]:
+        cost, cells = row["cost"], []
+        for name in ("bits_per_byte", "exact_match", "edit_similarity", "other_bits_per_byte"):
+            metric = row["metrics"].get(name)
+            cells.append(
+                "" if metric is None else _interval([metric["difference"], *(metric["interval"] or (None, None))])
+            )
+        rows.append([row["name"], *cells, f"{cost['trained']:,}", f"{cost['seconds']:.0f}"])
+    base = result["base"]
+    return "\n".join(
+        [
+            "## Tuning to one package\n",
+            f"    {result['command']}\n",
+            f"{result['data']}. The base: {base['mixer']}, {base['params']:,} parameters, {base['steps']} steps. Changes on "
+            "held-out files, with intervals over files.\n",
+            *_table(
+                "method | bits per byte | exact match | edit similarity | bits per byte, other package | trained | s",
+                rows,
+            ),
+            "",
+        ]
+    )
+
+
+def _sandbox() -> str:
+    result = _load("sandbox")
+    speeds = {f"sandbox, {name}": each for name, each in result["sandbox"].items()}
+    speeds["bare interpreter, 1 worker"] = result["interpreter_alone"]["1 worker"]
+    rows = [[name, f"{each['per_minute']:.0f}", f"{each['median_seconds']:.3f}"] for name, each in speeds.items()]
+    references = "; ".join(
+        f"{name}: {each['passed']} of {each['problems']} reference solutions pass in {each['seconds']:.0f} s"
+        for name, each in result["references"].items()
+    )
+    return "\n".join(
+        [
+            "## The sandbox\n",
+            f"    {result['command']}\n",
+            f"Small programs, one after another on {result['cores']} cores. {references}.\n",
+            *_table("| a minute | median s", rows),
+            "",
+        ]
+    )
+
+
+def _franc() -> str:
+    result = _load("franc")
+    rows = [
+        [
+            row["damage"],
+            str(row["suggestions"]),
+            *(f"{row[name]:.0%}" for name in ("compile_before", "compile_after", "sound_after", "restored")),
+            f"{1000 * row['seconds_per_suggestion']:.0f}",
+        ]
+        for row in result["rows"]
+    ]
+    ranker = result["ranker"]
+    return "\n".join(
+        [
+            "## Mending suggestions\n",
+            f"    {result['command']}\n",
+            "HumanEval's solutions, damaged in known ways. Sound: compiles, and every name is defined. "
+            f"{result['valid_changed']} valid ones were changed. NDCG@10 of the ranker is {ranker['ndcg_ranked']:.3f}, "
+            f"{ranker['ndcg_input']:.3f} in the order given; its relevance comes from the analysers that it sorts by.\n",
+            *_table("damage | suggestions | compile before | after | sound after | the same program | ms", rows),
+            "",
+        ]
+    )
+
+
+def _interval(values: list[float | None] | None) -> str:
+    """Return a difference and its interval, given as three numbers."""
+    if values is None or values[0] is None:
+        return ""
+    low, high = (values[1], values[2]) if len(values) == 3 else (None, None)
+    return f"{values[0]:+.4f}" if low is None or high is None else f"{values[0]:+.4f} [{low:+.4f}, {high:+.4f}]"
 
 
 def _comparison(name: str, title: str) -> str:

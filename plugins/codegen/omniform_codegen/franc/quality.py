@@ -9,19 +9,13 @@ what is hard to maintain (complexity, long lines). Source of the idea: FRANC, ar
 from __future__ import annotations
 
 import ast
-import io
-import logging
-import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from omniform.errors import DataError
 from omniform_codegen.franc.compiling import find_fault, parse
-
-if TYPE_CHECKING:
-    from bandit.core.test_set import BanditTestSet
+from omniform_codegen.security import security_issues
 
 __all__ = ["Finding", "Quality", "assess"]
 
@@ -83,32 +77,9 @@ def assess(code: str) -> Quality:
 
 def _security(code: str) -> Iterator[Finding]:
     """Yield what bandit finds; a suggestion cannot silence it with `# nosec`."""
-    tests = _bandit_tests()  # loads bandit
-    from bandit.core.meta_ast import BanditMetaAst
-    from bandit.core.metrics import Metrics
-    from bandit.core.node_visitor import BanditNodeVisitor
-
-    source = code.encode()
-    visitor = BanditNodeVisitor("./suggestion.py", io.BytesIO(source), BanditMetaAst(), tests, False, {}, Metrics())
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about the suggestion, not about us
-        visitor.process(source)
-    for issue in visitor.tester.results:
+    for issue in security_issues(code.encode()):
         weight = _SEVERITY[issue.severity] * _CONFIDENCE[issue.confidence]
         yield Finding("security", issue.test_id, issue.lineno, _sentence(issue.text), weight)
-
-
-@cache
-def _bandit_tests() -> BanditTestSet:
-    """Return bandit's tests; what it logs about formats of reports that it cannot load is no concern here."""
-    for name in ("bandit", "stevedore"):
-        logging.getLogger(name).setLevel(logging.CRITICAL)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)
-        from bandit.core.config import BanditConfig
-        from bandit.core.test_set import BanditTestSet
-
-        return BanditTestSet(BanditConfig())
 
 
 def _errors(code: str) -> Iterator[Finding]:

@@ -1,16 +1,13 @@
-"""What bandit says about a snippet: its own engine, run in this process on syntax trees; nothing is executed."""
+"""What bandit says about a snippet that need not parse."""
 
 from __future__ import annotations
 
 import ast
-import io
-import logging
 import warnings
-from functools import cache
 from typing import Any
 
-from omniform.errors import PluginError
 from omniform_codegen.scanning.statements import last_statement, repaired
+from omniform_codegen.security import security_issues
 
 __all__ = ["bandit_types"]
 
@@ -44,12 +41,11 @@ def bandit_types(code: bytes) -> tuple[str, ...]:
     Raises:
         PluginError: bandit is not installed.
     """
-    bandit = _engine()
     first = code.count(b"\n", 0, last_statement(code)[0]) + 1
     for text in repaired(code):
         if not _parses(text):
             continue
-        issues = bandit(text)
+        issues = security_issues(text)
         found = {_TYPE_OF[issue.test_id] for issue in issues if issue.test_id in _TYPE_OF and _last(issue) >= first}
         return tuple(cwe for cwe in _TYPES if cwe in found)
     return ()
@@ -67,27 +63,3 @@ def _parses(code: bytes) -> bool:
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return False
     return True
-
-
-@cache
-def _engine() -> Any:
-    """Return a function from code to bandit's issues; its tests are loaded once."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of how bandit loads its tests
-            from bandit.core import config, meta_ast, metrics, node_visitor, test_set
-    except ImportError:
-        raise PluginError("this floor needs bandit, which is not installed; pip install bandit") from None
-    logging.getLogger("bandit").setLevel(logging.CRITICAL)
-    tests, tree = test_set.BanditTestSet(config.BanditConfig(), {}), meta_ast.BanditMetaAst()
-
-    def issues(code: bytes) -> list[Any]:
-        measured = metrics.Metrics()
-        measured.begin("snippet.py")
-        visitor = node_visitor.BanditNodeVisitor("snippet.py", io.BytesIO(code), tree, tests, False, {}, measured)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            visitor.process(code)
-        return visitor.tester.results
-
-    return issues
