@@ -71,8 +71,8 @@ def to_python(program: DiscreteProgram) -> str:
 
 
 def _constants(program: DiscreteProgram) -> list[str]:
-    lines = _wrapped("TOKENS = (", map(repr, program.tokens), ",)")
-    lines += _wrapped("LABELS = (", map(repr, program.labels), ",)")
+    lines = _wrapped("TOKENS = (", map(_literal, program.tokens), ",)")
+    lines += _wrapped("LABELS = (", map(_literal, program.labels), ",)")
     lines += [f"LENGTH = {program.length}  # tokens of the longest input"]
     lines += [f"LARGEST = {program.length}  # sums are cut there", ""]
     lines += [f"# what each value adds to the labels, in units of 1 / {SCALE}; a number's row is multiplied by it"]
@@ -80,11 +80,11 @@ def _constants(program: DiscreteProgram) -> list[str]:
     for variable in program.variables:
         rows = program.weights[variable.name]
         if variable.numerical:
-            lines += _indented(_wrapped(f"{variable.name!r}: (", map(str, rows[0]), ",),"))
+            lines += _indented(_wrapped(f"{_literal(variable.name)}: (", map(str, rows[0]), ",),"))
             continue
-        lines.append(f"    {variable.name!r}: {{")
+        lines.append(f"    {_literal(variable.name)}: {{")
         for value, row in zip(variable.values, rows, strict=True):
-            lines += _indented(_wrapped(f"{value!r}: (", map(str, row), ",),"), 2)
+            lines += _indented(_wrapped(f"{_literal(value)}: (", map(str, row), ",),"), 2)
         lines.append("    },")
     return [*lines, "}"]
 
@@ -95,10 +95,10 @@ def _predicate(head: Head) -> list[str]:
     asking: dict[int, list[str]] = defaultdict(list)
     for value, partner in zip(head.query.values, head.partners, strict=True):
         if partner is not None:
-            asking[partner].append(repr(value))
+            asking[partner].append(_literal(value))
     lines = [f"def {head.output.name}_matches({query}, {key}):"]
     for partner in sorted(asking):
-        lines += _indented(_branch(query, asking[partner], f"{key} == {head.key.values[partner]!r}"))
+        lines += _indented(_branch(query, asking[partner], f"{key} == {_literal(head.key.values[partner])}"))
     return [*lines, "    return False"]
 
 
@@ -107,7 +107,8 @@ def _function(lookup: Lookup) -> list[str]:
     names = _arguments(lookup.inputs)
     cases: dict[int, list[str]] = defaultdict(list)
     for case, output in zip(product(*(variable.values for variable in lookup.inputs)), lookup.table, strict=True):
-        cases[output].append(repr(case[0] if len(case) == 1 else case))
+        values = ", ".join(map(_literal, case))
+        cases[output].append(values if len(case) == 1 else f"({values})")
     common = min(cases, key=lambda output: (-len(cases[output]), output))
     asked = names if len(lookup.inputs) == 1 else f"({names})"
     lines = [f"def {lookup.output.name}_of({names}):"]
@@ -140,7 +141,7 @@ def _run(program: DiscreteProgram) -> list[str]:
     lines += ["", "    return classify("]
     for role, numerical in (("categorical", False), ("numerical", True)):
         names = [variable.name for variable in program.variables if variable.numerical == numerical]
-        lines += _indented(_wrapped(f"{role}={{", (f"{name!r}: {name}" for name in names), ",},"), 2)
+        lines += [f"        {role}={{", *(f"            {_literal(name)}: {name}," for name in names), "        },"]
     return [*lines, "    )"]
 
 
@@ -159,6 +160,13 @@ def _call(module: Head | Lookup) -> list[str]:
 
 def _arguments(variables: Iterable[Variable]) -> str:
     return ", ".join(variable.name for variable in variables)
+
+
+def _literal(value: str | int) -> str:
+    """Return a value as source, a string in double quotes unless it has some."""
+    if isinstance(value, int) or '"' in value:
+        return repr(value)
+    return '"' + repr("'" + value)[2:]  # a single quote makes `repr` take double ones
 
 
 def _indented(lines: Iterable[str], times: int = 1) -> list[str]:
