@@ -14,12 +14,10 @@ from omniform.errors import ConfigError
 __all__ = [
     "Aggregate",
     "Best",
-    "Both",
+    "Combination",
     "Constant",
-    "Either",
     "Elementwise",
     "Indices",
-    "Neither",
     "Node",
     "Predicate",
     "SOp",
@@ -40,7 +38,25 @@ Value = bool | int | float | Fraction | str | tuple[Any, ...] | None
 Predicate = Callable[[Any, Any], bool]
 """Says of a key's value and a query's, in this order, whether the query selects the key."""
 
+
+
+def exact(value: Any) -> Any:
+    """Return a fraction that is a whole number as an integer, anything else as it is."""
+    return value.numerator if isinstance(value, Fraction) and value.denominator == 1 else value
+
+
+def divide(a: Any, b: Any) -> Any:
+    """Return a / b, of integers exactly."""
+    return exact(Fraction(a) / b if isinstance(a, int) else a / b)
+
+
+def is_number(value: Any) -> bool:
+    """Say whether a value has a mean; truth values have none: see `indicator`."""
+    return isinstance(value, int | float | Fraction) and not isinstance(value, bool)
+
+
 _SYMBOLS: dict[Callable[..., Any], str] = {
+    divide: "/",
     operator.eq: "==",
     operator.ne: "!=",
     operator.lt: "<",
@@ -53,6 +69,8 @@ _SYMBOLS: dict[Callable[..., Any], str] = {
     operator.mod: "%",
     operator.and_: "&",
     operator.or_: "|",
+    operator.not_: "~",
+    operator.neg: "-",
 }
 
 
@@ -189,9 +207,7 @@ class Elementwise(SOp):
         return self.args
 
     def __repr__(self) -> str:
-        if self.function in _SYMBOLS or self.function is divide:
-            return f"({self.args[0]!r} {_SYMBOLS.get(self.function, '/')} {self.args[1]!r})"
-        return f"{_name(self.function)}({', '.join(map(repr, self.args))})"
+        return _call(self.function, self.args)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -217,13 +233,13 @@ class Selector(Node):
     __slots__ = ()
 
     def __and__(self, other: Selector) -> Selector:
-        return Both(self, other)
+        return Combination(operator.and_, (self, other))
 
     def __or__(self, other: Selector) -> Selector:
-        return Either(self, other)
+        return Combination(operator.or_, (self, other))
 
     def __invert__(self) -> Selector:
-        return Neither(self)
+        return Combination(operator.not_, (self,))
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -240,3 +256,71 @@ class Select(Selector):
 
     def __repr__(self) -> str:
         return f"select({self.keys!r}, {self.queries!r}, {_SYMBOLS.get(self.predicate) or _name(self.predicate)})"
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Combination(Selector):
+    """Selectors combined pair by pair: `operator.and_`, `or_` or `not_` of what they choose."""
+
+    function: Callable[..., bool]
+    parts: tuple[Selector, ...]
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return self.parts
+
+    def __repr__(self) -> str:
+        return _call(self.function, self.parts)
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Best(Selector):
+    """Of the keys that a selector chooses, those with the highest score alone.
+
+    Not in the paper's language, but in reach of attention, whose scores are numbers, not truth values; the authors'
+    interpreter names it as what their program for Dyck-k lacks.
+    """
+
+    selector: Selector
+    scores: SOp
+
+    @property
+    def inputs(self) -> tuple[Node, ...]:
+        return (self.selector, self.scores)
+
+    def __repr__(self) -> str:
+        return f"best({self.selector!r}, {self.scores!r})"
+
+
+def as_sop(value: Any) -> SOp:
+    """Return an s-op as it is, and a value as the s-op that has it everywhere."""
+    return value if isinstance(value, SOp) else Constant(value)
+
+
+def walk(node: Node) -> list[Node]:
+    """Return all that an expression is made of, each once, inputs before what needs them."""
+    order: dict[Node, None] = {}
+    stack = [node]
+    while stack:
+        waiting = [part for part in stack[-1].inputs if part not in order]
+        stack.extend(waiting)
+        if not waiting:
+            order[stack.pop()] = None
+    return list(order)
+
+
+def _identity(field: Any) -> Hashable:
+    if isinstance(field, Node):
+        return id(field)
+    return tuple(map(_identity, field)) if isinstance(field, tuple) else (type(field), field)
+
+
+def _call(function: Callable[..., Any], args: Iterable[Node]) -> str:
+    symbol, texts = _SYMBOLS.get(function), [repr(arg) for arg in args]
+    if symbol is None:
+        return f"{_name(function)}({', '.join(texts)})"
+    return f"{symbol}{texts[0]}" if len(texts) == 1 else f"({texts[0]} {symbol} {texts[1]})"
+
+
+def _name(function: Callable[..., Any]) -> str:
+    return getattr(function, "__name__", type(function).__name__)

@@ -27,7 +27,7 @@ def test_rules_scan_a_folder_into_sarif(app, tmp_path, monkeypatch):
     assert result.exit_code == 0, result.output
     assert "CWE-78" in result.stdout
     assert "[bold] é.py:2:1" in result.stdout
-    assert "1 findings in 2 files" in result.stdout
+    assert "1 finding in 2 files" in result.stdout
     log = json.loads((tmp_path / "found.sarif").read_text())
     (found,) = log["runs"][0]["results"]
     place = found["locations"][0]["physicalLocation"]
