@@ -290,8 +290,8 @@ def _completion() -> str:
             f"    {result['command']}\n",
             f"{setting['parameters'] / 1e6:g}M parameters at depth {setting['depth']}, {setting['vocabulary']} tokens, "
             f"windows of {setting['context']}, batch {setting['batch']}, {setting['steps']} steps, the best of "
-            f"{len(setting['rates'])} learning rates on validation, one seed, one thread. nanoGPT-like: learned positions, "
-            "LayerNorm, GELU, no biases. Gaps are filled from the left alone: nobody is trained to infill here. "
+            f"{len(setting['rates'])} learning rates on validation, one seed, one thread. nanoGPT-like: learned "
+            "positions, LayerNorm, GELU, no biases. Gaps are filled from the left alone: nobody is trained to infill here. "
             "Intervals are over packages.\n",
             *_table(
                 "| bits per byte | exact match | edit similarity | against ngram | against nanoGPT-like | min", rows
@@ -342,8 +342,8 @@ def _few_bits() -> str:
         [
             "## A code model in few bits\n",
             f"    {result['command']}\n",
-            "The attention of the table above; all linear layers inside replaced, the embedding, which is the output too, "
-            "as it was. A step is one token behind 256; a batch is 16 windows of 256.\n",
+            "The attention of the table above; all linear layers inside replaced, the embedding, which is the output "
+            "too, as it was. A step is one token behind 256; a batch is 16 windows of 256.\n",
             *_table("| bits per byte | linear layers, MB | ms a step | ms a batch", rows),
             "",
         ]
@@ -366,8 +366,8 @@ def _personalization() -> str:
         [
             "## Tuning to one package\n",
             f"    {result['command']}\n",
-            f"{result['data']}. The base: {base['mixer']}, {base['params']:,} parameters, {base['steps']} steps. Changes on "
-            "held-out files, with intervals over files.\n",
+            f"{result['data']}. The base: {base['mixer']}, {base['params']:,} parameters, {base['steps']} steps. Changes "
+            "on held-out files, with intervals over files.\n",
             *_table(
                 "method | bits per byte | exact match | edit similarity | bits per byte, other package | trained | s",
                 rows,
@@ -414,8 +414,8 @@ def _franc() -> str:
             "## Mending suggestions\n",
             f"    {result['command']}\n",
             "HumanEval's solutions, damaged in known ways. Sound: compiles, and every name is defined. "
-            f"{result['valid_changed']} valid ones were changed. NDCG@10 of the ranker is {ranker['ndcg_ranked']:.3f}, "
-            f"{ranker['ndcg_input']:.3f} in the order given; its relevance comes from the analysers that it sorts by.\n",
+            f"{result['valid_changed']} valid ones were changed. NDCG@10 of the ranker is "
+            f"{ranker['ndcg_ranked']:.3f}, {ranker['ndcg_input']:.3f} in the order given; its relevance comes from the analysers that it sorts by.\n",
             *_table("damage | suggestions | compile before | after | sound after | the same program | ms", rows),
             "",
         ]

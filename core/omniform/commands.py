@@ -24,7 +24,7 @@ from omniform.training.checkpoint import has_checkpoint, load_tensors
 from omniform.training.config import Training
 from omniform.training.precision import resolve_device
 
-__all__ = ["EvaluateReport", "PredictReport", "TrainReport", "evaluate", "predict", "train"]
+__all__ = ["EvaluateReport", "PredictReport", "TrainReport", "evaluate", "one_run_verdict", "predict", "train"]
 
 _log = logging.getLogger(__name__)
 
@@ -268,12 +268,12 @@ def _score(
         metrics=metrics,
         floor=floor.name,
         floor_metrics=floor_metrics,
-        verdict=_verdict(task.metrics(config)[0], spec.mixer, metrics, floor.name, floor_metrics),
+        verdict=one_run_verdict(task.metrics(config)[0], spec.mixer, metrics, floor.name, floor_metrics),
         predictions={spec.mixer: ours, floor.name: theirs},
     )
 
 
-def _verdict(
+def one_run_verdict(
     primary: Metric, mixer: str, metrics: Mapping[str, float], floor: str, floor_metrics: Mapping[str, float]
 ) -> str:
     """Say which is better by the primary metric; one run alone says nothing about chance."""

@@ -29,7 +29,8 @@ def _open():
 
 
 def test_the_hub_opens_on_a_page(hub):
-    assert [title.value for title in hub().title] == ["Medical images"]
+    assert [title.value for title in hub().title] == ["Source code"]
+    assert [title.value for title in hub("medical").title] == ["Medical images"]
     app = hub("timeseries")
     assert [title.value for title in app.title] == ["Time series"]
     assert {"attention", "gla", "mamba"} <= set(app.multiselect(key="timeseries.compare.mixers").options)

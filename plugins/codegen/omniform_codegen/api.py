@@ -9,7 +9,7 @@ from omniform.errors import ConfigError, RunError
 from omniform.estimator import NetworkPredictor
 from omniform.learner import Learner
 from omniform.run import Run
-from omniform.task import Splits, Task
+from omniform.task import Predictor, Splits, Task
 from omniform.training.config import Training
 from omniform.training.precision import resolve_device
 from omniform_codegen.checkpoints import is_checkpoint, load_checkpoint
@@ -17,13 +17,14 @@ from omniform_codegen.config import Channel, CompleteConfig
 from omniform_codegen.filling import gap_prompt
 from omniform_codegen.generation import Completion, Sampling, generate
 from omniform_codegen.language import LanguageModel
-from omniform_codegen.network import complete_network, form_of
+from omniform_codegen.network import LanguagePredictor, complete_network, form_of
 from omniform_codegen.task import Complete
 from omniform_codegen.tokenizer import BytePair
 
 __all__ = ["Coder", "language_of", "load_language"]
 
 _DEFAULT = CompleteConfig()
+_MOST_CONTEXT = 1024  # tokens of the windows by which a checkpoint is scored
 
 
 def load_language(source: str | Path) -> LanguageModel:
@@ -136,13 +137,31 @@ class Coder(Learner[CompleteConfig]):
         """Return the test scores of the network and, behind it, of the floors, fitted to the same data.
 
         Args:
-            data: other data, which is split as the training data was.
+            data: other data, which is split as the training data was; for a checkpoint, by this object's options.
 
         Raises:
             ConfigError: nothing was fitted, or a loaded network was given no data.
             DataError: `data` is refused.
         """
+        if self._fitted is None and self._language is not None:
+            return self._checkpoint_scores(self._language, data)
         return self._scores(None if data is None else self.task.read(data, self._ready().config))
+
+    def _checkpoint_scores(self, language: LanguageModel, data: str | Path | None) -> dict[str, dict[str, float]]:
+        if data is None:
+            raise ConfigError("a checkpoint comes without test data; expected evaluate(data)")
+        read = self.task.read(data, self.config)
+        config = self.task.resolve(read, self.config)
+        splits = self.task.split(read, config)
+        predictors: dict[str, Predictor] = {
+            language.name: LanguagePredictor(language, min(language.context, _MOST_CONTEXT))
+        }
+        for floor in self.task.floors(config):
+            predictors[floor.name] = floor.estimator.fit(splits, seed=self.seed)
+        return {
+            name: self.task.score(predictor.predict(splits.test), splits.test, config).values()
+            for name, predictor in predictors.items()
+        }
 
     @property
     def language(self) -> LanguageModel:

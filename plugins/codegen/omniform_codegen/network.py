@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from math import log
 from typing import Any
 
@@ -19,6 +20,7 @@ from omniform.channel import sample_granularity
 from omniform.errors import ConfigError
 from omniform.plugins import find_mixer
 from omniform.task import Losses, Network, Size
+from omniform.training.precision import move_to
 from omniform.training.sampler import read_items
 from omniform_codegen.config import CompleteConfig
 from omniform_codegen.corpus import Corpus
@@ -33,7 +35,7 @@ from omniform_codegen.vocabulary import Tokenizer
 from omniform_codegen.windows import UNCOUNTED, ScoringWindows, TrainingWindows
 from omniform_kernels.cross_entropy import cross_entropy
 
-__all__ = ["code_lengths", "complete_network", "form_of", "next_token_loss", "window_bits"]
+__all__ = ["LanguagePredictor", "code_lengths", "complete_network", "form_of", "next_token_loss", "window_bits"]
 
 Batch = tuple[Tensor, Tensor]
 _SCORED_AT_A_TIME = 16
@@ -92,6 +94,30 @@ def code_lengths(items: Corpus, tokenizer: Tokenizer, context: int, bits: Callab
         ids, targets, files = read_items(windows, places)
         np.add.at(total, files.numpy(), bits((ids, targets)).double().numpy())
     return total
+
+
+@dataclass(frozen=True, slots=True)
+class LanguagePredictor:
+    """Any language model as the task's predictor: a checkpoint is scored as a network of the task is.
+
+    Attributes:
+        context: tokens of a window; what a checkpoint can see would take long to score by.
+    """
+
+    language: LanguageModel
+    context: int
+
+    def predict(self, items: Corpus) -> Predictions:
+        """Score all files; gaps are filled when that is asked for."""
+        model = self.language.model
+        device = model.output_weight.device
+
+        @torch.no_grad()
+        def bits(batch: Batch) -> Tensor:
+            return window_bits(model, move_to(batch[:2], device)).cpu()
+
+        lengths = code_lengths(items, self.language.tokenizer, self.context, bits)
+        return Predictions(lengths, items, partial(fill_gaps, self.language))
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,11 +49,15 @@ class CategoricalHeads(nn.Module):
     :math:`\beta` falls with the distance, prefers the left one of two as far, and puts a token itself behind all
     others. Where nothing matches, the token at the beginning is read.
 
+    Args:
+        longest: tokens of the longest sequence, which the steps of beta are a share of.
+
     Source: Friedman et al., arXiv 2306.01128, section 3.2; positions as in its code.
     """
 
-    def __init__(self, heads: int, variables: int, categories: int) -> None:
+    def __init__(self, heads: int, variables: int, categories: int, *, longest: int) -> None:
         super().__init__()
+        self.longest = longest
         self.matching = _Matching(heads, variables, categories)
         self.value = nn.Parameter(torch.randn(heads, variables) / sqrt(variables))  # (H, V)
 
@@ -64,7 +68,7 @@ class CategoricalHeads(nn.Module):
         match = self.matching(x, valid, choose)  # (B, H, Q, L)
         missing = F.relu(1 - match.sum(-1, keepdim=True))
         match = match + F.pad(missing, (0, length - 1))
-        scores = (match + 1e-20).log() + _closeness(length).to(x)
+        scores = (match + 1e-20).log() + _closeness(length, self.longest).to(x)
         scores = scores.masked_fill(~valid[:, None, None, :], -1e30)
         return (choose(scores / sqrt(categories)) @ value).transpose(1, 2)
 
@@ -96,8 +100,8 @@ class NumericalHeads(nn.Module):
         return torch.einsum("bhql,bhl->bqh", match, value).clamp(max=self.largest)
 
 
-def _closeness(length: int) -> Tensor:
-    """Return beta: 0, -1/2L, -2/2L ... for one to the left, one to the right, two to the left ..., -2 for itself."""
+def _closeness(length: int, longest: int) -> Tensor:
+    """Return beta (Q, L): 0, -1/2n, -2/2n ... for one to the left, one to the right, two to the left, -2 for itself."""
     offset = torch.arange(length)[None, :] - torch.arange(length)[:, None]  # (Q, L)
     rank = 2 * (offset.abs() - 1) + (offset > 0)
-    return torch.where(offset == 0, -2.0, -rank / (2 * length))
+    return torch.where(offset == 0, -2.0, -rank / (2 * longest))

@@ -75,7 +75,9 @@ class ProgramLayer(nn.Module):
         super().__init__()
         categories, hidden = config.categories, config.hidden
         seen, numbers = categorical + config.categorical_heads, numerical + config.numerical_heads
-        self.categorical_heads = CategoricalHeads(config.categorical_heads, categorical, categories)
+        self.categorical_heads = CategoricalHeads(
+            config.categorical_heads, categorical, categories, longest=config.length
+        )
         self.numerical_heads = NumericalHeads(
             config.numerical_heads, categorical, categories, numerical=numerical, largest=config.length
         )

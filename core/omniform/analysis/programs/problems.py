@@ -79,11 +79,12 @@ def _sequences(letters: int, longest: int, count: int, seed: int) -> list[list[i
     if count > available:
         raise ConfigError(f"expected at most {available} sequences of {letters} letters up to {longest}, got {count}")
     generator = torch.Generator().manual_seed(seed)
-    found: dict[tuple[int, ...], None] = {}  # kept in the order drawn
+    found: dict[tuple[int, ...], None] = {}
     while len(found) < count:
         length = int(torch.randint(1, longest + 1, (), generator=generator))
         found[tuple(torch.randint(letters, (length,), generator=generator).tolist())] = None
-    return [list(sequence) for sequence in found]
+    drawn = list(found)  # the later the longer, since short ones repeat
+    return [list(drawn[index]) for index in torch.randperm(count, generator=generator).tolist()]
 
 
 def _problem(

@@ -39,7 +39,6 @@ Predicate = Callable[[Any, Any], bool]
 """Says of a key's value and a query's, in this order, whether the query selects the key."""
 
 
-
 def exact(value: Any) -> Any:
     """Return a fraction that is a whole number as an integer, anything else as it is."""
     return value.numerator if isinstance(value, Fraction) and value.denominator == 1 else value

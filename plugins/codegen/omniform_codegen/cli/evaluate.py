@@ -53,7 +53,7 @@ def evaluate(
     from omniform_codegen.evaluation import is_problems
 
     if not is_problems(data):
-        _evaluate_run(Path(model), data, json)
+        _evaluate_on_files(Path(model), data, json)
         return
     import time
 
@@ -92,16 +92,45 @@ def evaluate(
         _print(report)
 
 
-def _evaluate_run(run: Path, data: str, json: bool) -> None:
-    """Do what every domain's `evaluate` does."""
+def _evaluate_on_files(model: Path, data: str, json: bool) -> None:
+    """Do what every domain's `evaluate` does; a checkpoint is scored as a run is."""
     from omniform import commands
+    from omniform_codegen.checkpoints import is_checkpoint
 
     with progress_on_stderr():
-        report = commands.evaluate(run, data)
+        if is_checkpoint(model):
+            report, verdict = _checkpoint_report(model, data)
+        else:
+            scored = commands.evaluate(model, data)
+            report, verdict = scored.as_json(), scored.verdict
     if json:
-        emit_json(report.as_json())
+        emit_json(report)
     else:
-        emit_scores(report.as_json(), report.verdict)
+        emit_scores(report, verdict)
+
+
+def _checkpoint_report(model: Path, data: str) -> tuple[dict[str, Any], str]:
+    """Return the shape that runs have, and which is better."""
+    import time
+
+    from omniform.commands import one_run_verdict
+    from omniform.solver import count_parameters
+    from omniform_codegen.api import Coder
+    from omniform_codegen.metrics import metrics_of
+
+    start = time.perf_counter()
+    coder = Coder.load(model)
+    (name, ours), (floor, theirs), *_ = coder.evaluate(data).items()
+    report = {
+        "task": "complete",
+        "mixer": name,
+        "params": count_parameters(coder.language.model),
+        "seconds": time.perf_counter() - start,
+        "metrics": ours,
+        "floor": theirs,
+        "run": str(model),
+    }
+    return report, one_run_verdict(metrics_of("bits_per_byte")[0], name, ours, floor, theirs)
 
 
 def _read_ks(text: str) -> list[int]:

@@ -17,7 +17,7 @@ HEADS, VARIABLES, CATEGORIES, BATCH, LENGTH = 5, 3, 4, 6, 7
 @pytest.mark.parametrize("seed", range(4))
 def test_a_categorical_head_copies_from_the_closest_match(seed: int) -> None:
     torch.manual_seed(seed)
-    heads = CategoricalHeads(HEADS, VARIABLES, CATEGORIES)
+    heads = CategoricalHeads(HEADS, VARIABLES, CATEGORIES, longest=LENGTH)
     values, lengths, x, valid = _stream()
     got = heads(x, valid, hardest)
     assert torch.equal(got.sum(-1), torch.ones(BATCH, LENGTH, HEADS))
@@ -57,7 +57,7 @@ def test_a_numerical_head_sums_over_all_matches(seed: int) -> None:
 def test_the_soft_heads_follow_their_formula() -> None:
     torch.manual_seed(0)
     soft = Relaxed(0.7)
-    categorical = CategoricalHeads(1, VARIABLES, CATEGORIES).double()
+    categorical = CategoricalHeads(1, VARIABLES, CATEGORIES, longest=3).double()
     numerical = NumericalHeads(1, VARIABLES, CATEGORIES, numerical=2, largest=100).double()
     x = torch.rand(1, 3, VARIABLES, CATEGORIES, dtype=torch.float64).softmax(-1)
     numbers = torch.rand(1, 3, 2, dtype=torch.float64)
