@@ -291,8 +291,8 @@ def _completion() -> str:
             f"{setting['parameters'] / 1e6:g}M parameters at depth {setting['depth']}, {setting['vocabulary']} tokens, "
             f"windows of {setting['context']}, batch {setting['batch']}, {setting['steps']} steps, the best of "
             f"{len(setting['rates'])} learning rates on validation, one seed, one thread. nanoGPT-like: learned "
-            "positions, LayerNorm, GELU, no biases. Gaps are filled from the left alone: nobody is trained to infill here. "
-            "Intervals are over packages.\n",
+            "positions, LayerNorm, GELU, no biases. Gaps are filled from the left alone: nobody is trained to infill "
+            "here. Intervals are over packages.\n",
             *_table(
                 "| bits per byte | exact match | edit similarity | against ngram | against nanoGPT-like | min", rows
             ),
@@ -366,8 +366,8 @@ def _personalization() -> str:
         [
             "## Tuning to one package\n",
             f"    {result['command']}\n",
-            f"{result['data']}. The base: {base['mixer']}, {base['params']:,} parameters, {base['steps']} steps. Changes "
-            "on held-out files, with intervals over files.\n",
+            f"{result['data']}. The base: {base['mixer']}, {base['params']:,} parameters, {base['steps']} steps. "
+            "Changes on held-out files, with intervals over files.\n",
             *_table(
                 "method | bits per byte | exact match | edit similarity | bits per byte, other package | trained | s",
                 rows,
@@ -415,7 +415,8 @@ def _franc() -> str:
             f"    {result['command']}\n",
             "HumanEval's solutions, damaged in known ways. Sound: compiles, and every name is defined. "
             f"{result['valid_changed']} valid ones were changed. NDCG@10 of the ranker is "
-            f"{ranker['ndcg_ranked']:.3f}, {ranker['ndcg_input']:.3f} in the order given; its relevance comes from the analysers that it sorts by.\n",
+            f"{ranker['ndcg_ranked']:.3f}, {ranker['ndcg_input']:.3f} in the order given; its relevance "
+            "comes from the analysers that it sorts by.\n",
             *_table("damage | suggestions | compile before | after | sound after | the same program | ms", rows),
             "",
         ]

@@ -52,7 +52,7 @@ class CategoricalHeads(nn.Module):
     Args:
         longest: tokens of the longest sequence, which the steps of beta are a share of.
 
-    Source: Friedman et al., arXiv 2306.01128, section 3.2; positions as in its code.
+    Source: Friedman et al., arXiv 2306.01128; positions as in its code.
     """
 
     def __init__(self, heads: int, variables: int, categories: int, *, longest: int) -> None:
@@ -84,7 +84,7 @@ class NumericalHeads(nn.Module):
     Args:
         largest: n; sums are cut there, so that lookups over them are finite.
 
-    Source: Friedman et al., arXiv 2306.01128, section 3.3, where sums are not cut.
+    Source: Friedman et al., arXiv 2306.01128, where sums are not cut.
     """
 
     def __init__(self, heads: int, variables: int, categories: int, *, numerical: int, largest: int) -> None:

@@ -87,7 +87,7 @@ def discretise(model: TransformerProgram) -> DiscreteProgram:
 
     What the program computes is to the last label what `model.predict` does.
 
-    Source: Friedman et al., arXiv 2306.01128, section 3.4.
+    Source: Friedman et al., arXiv 2306.01128
     """
     config = model.config
     token = Variable("token", config.tokens)

@@ -58,10 +58,10 @@ def to_python(program: DiscreteProgram) -> str:
     """Return a module whose `run(tokens)` labels tokens as the discretised network does.
 
     It has a predicate for each head, a function for each lookup, and the table of output weights. The same program
-    gives the same text; only whole numbers and the names' `repr` are written into it.
+    gives the same text; only whole numbers and quoted names are written into it.
 
-    Source: Friedman et al., arXiv 2306.01128, section 3.4 and appendix; in the paper's own code a token's own place
-    counts as far as there are matches, which its network does not do.
+    Source: Friedman et al., arXiv 2306.01128. A token's own place comes behind all others, as in the paper's network;
+    the code that the paper's converter emits ranks it by the number of matches instead.
     """
     modules = list(chain.from_iterable(program.layers))
     functions = (_predicate(module) if isinstance(module, Head) else _function(module) for module in modules)

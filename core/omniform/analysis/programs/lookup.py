@@ -29,7 +29,7 @@ class Lookups(nn.Module):
 
     Hard, r takes finitely many values and o one category for each.
 
-    Source: Friedman et al., arXiv 2306.01128, sections 3.2 and 3.3.
+    Source: Friedman et al., arXiv 2306.01128
     """
 
     def __init__(self, count: int, variables: int, width: int, *, hidden: int, categories: int) -> None:

@@ -44,7 +44,7 @@ class Problem:
 def make_histogram(*, letters: int, longest: int, count: int, seed: int) -> Problem:
     """Ask for each letter how often it is in the sequence: `<s> a b a` gives `2 1 2`.
 
-    Source of this and the others: Weiss et al., arXiv 2106.06981; Friedman et al., arXiv 2306.01128, section 4.2.
+    Source of this and the others: Weiss et al., arXiv 2106.06981; Friedman et al., arXiv 2306.01128
     """
     sequences = _sequences(letters, longest, count, seed)
     labels = tuple(str(number) for number in range(1, longest + 1))

@@ -37,7 +37,7 @@ class Relaxed:
         temperature: :math:`\tau`.
         generator: draws g; `None` for g = 0.
 
-    Source: Jang et al., arXiv 1611.01144, as used by Friedman et al., arXiv 2306.01128, section 3.2.
+    Source: Jang et al., arXiv 1611.01144, as used by Friedman et al., arXiv 2306.01128
     """
 
     temperature: float

@@ -41,7 +41,7 @@ def fit(
     Raises:
         ConfigError: when shapes differ, there is nothing to train on, or temperatures are not positive.
 
-    Source: Friedman et al., arXiv 2306.01128, section 3.2 and appendix (Adam, rates 0.05, temperatures 3 to 0.01).
+    Source: Friedman et al., arXiv 2306.01128 (Adam, rates 0.05, temperatures 3 to 0.01).
     """
     if inputs.shape != targets.shape or not len(inputs):
         raise ConfigError(f"expected targets for each input, got {tuple(inputs.shape)} and {tuple(targets.shape)}")

@@ -1,6 +1,6 @@
 """RASP, a language whose programs a transformer encoder can run: arXiv 2106.06981. `compiler` brings torch."""
 
-from omniform.analysis.rasp.expressions import Selector, SOp, Value
+from omniform.analysis.rasp.expressions import Selector, SOp
 from omniform.analysis.rasp.interpreter import run
 from omniform.analysis.rasp.language import (
     aggregate,
@@ -18,6 +18,7 @@ from omniform.analysis.rasp.language import (
     where,
 )
 from omniform.analysis.rasp.schedule import Head, Schedule, schedule
+from omniform.analysis.rasp.values import Value
 
 __all__ = [
     "Head",

@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 from omniform.analysis.rasp.domains import Domains
-from omniform.analysis.rasp.expressions import Indices, SOp, Tokens, Value
+from omniform.analysis.rasp.expressions import Indices, SOp, Tokens
 from omniform.analysis.rasp.plan import Lookup, Plan, Space, Wiring, make_plan
 from omniform.analysis.rasp.staircase import make_staircase
+from omniform.analysis.rasp.values import Value
 from omniform.channel.mlp import Mlp
 from omniform.errors import DataError
 from omniform.layers import Branch, Layer
@@ -104,7 +105,7 @@ def compile_program(program: SOp, vocabulary: Sequence[Value], max_length: int) 
 
 def _attention(heads: Sequence[Wiring], width: int) -> Attention:
     """Return attention whose head h has a key dimension for each class of keys and one for the sink."""
-    values = [sum(read.values.width for read in head.reads) for head in heads]
+    values = [sum(read.target.width for read in head.reads) for head in heads]
     size = max(*values, *(head.keys.width + 1 for head in heads))
     attention = Attention(width, num_heads=len(heads), head_dim=size, qkv_bias=True).double()
     with torch.no_grad():
@@ -125,9 +126,10 @@ def _set_head(attention: Attention, head: Wiring, first: int) -> None:
     attention.query.bias[rows.stop] = scale / 2
     attention.key.weight[rows.stop, 0] = 1
     for read in head.reads:
-        for channel in range(read.values.width):
-            attention.value.weight[first, read.values.start + channel] = 1
-            attention.value.weight[first, 0] = read.default[channel]
+        for channel, default in enumerate(read.default):
+            if channel < read.values.width:  # a default that is no value has a channel of its own, the last
+                attention.value.weight[first, read.values.start + channel] = 1
+            attention.value.weight[first, 0] = default
             attention.out.weight[read.target.start + channel, first] = 1
             first += 1
 

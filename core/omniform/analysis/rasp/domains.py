@@ -3,22 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from itertools import product
 from math import prod
 from typing import Any
 
-from omniform.analysis.rasp.expressions import (
-    Aggregate,
-    Constant,
-    Elementwise,
-    Indices,
-    SOp,
-    Tokens,
-    Value,
-    exact,
-    is_number,
-)
+from omniform.analysis.rasp.expressions import Aggregate, Constant, Elementwise, Indices, SOp, Tokens
+from omniform.analysis.rasp.node import walk
+from omniform.analysis.rasp.values import Value, exact, is_number
 from omniform.errors import ConfigError
 
 __all__ = ["Domains", "Table", "numerical"]
@@ -46,11 +39,10 @@ class Domains:
     def __init__(self, vocabulary: Sequence[Value], max_length: int) -> None:
         self.vocabulary = tuple(dict.fromkeys(vocabulary))
         if not self.vocabulary or max_length < 1:
-            raise ConfigError(
-                f"expected some tokens and lengths from 1, got {len(vocabulary)} tokens, {max_length} long"
-            )
+            raise ConfigError(f"expected some tokens and lengths from 1, got {len(vocabulary)} and {max_length}")
         self.max_length = max_length
         self._known: dict[SOp, tuple[Any, ...]] = {}
+        self._tables: dict[SOp, Table] = {}
 
     def of(self, node: SOp) -> tuple[Any, ...]:
         """Return every value that an s-op can have, and perhaps some that it cannot."""
@@ -67,7 +59,12 @@ class Domains:
         Raises:
             ConfigError: if there are too many.
         """
-        given = sources(node)
+        if node not in self._tables:
+            self._tables[node] = self._tabulate(node)
+        return self._tables[node]
+
+    def _tabulate(self, node: SOp) -> Table:
+        given, steps = sources(node), [step for step in walk(node, Elementwise) if isinstance(step, SOp)]
         spaces = [self.of(source) for source in given]
         if prod(map(len, spaces)) > _LARGEST:
             raise ConfigError(
@@ -76,10 +73,8 @@ class Domains:
             )
         table: dict[tuple[Value, ...], Any] = {}
         for values in product(*spaces):
-            try:
-                table[values] = _evaluate(node, dict(zip(given, values, strict=True)))
-            except (ArithmeticError, TypeError):
-                continue
+            with suppress(ArithmeticError, TypeError):
+                table[values] = _evaluate(steps, dict(zip(given, values, strict=True)))
         if not table:
             raise ConfigError(f"expected {node!r} to be defined for some values of its sources, got none")
         return table
@@ -112,11 +107,7 @@ class Domains:
 
 def sources(node: SOp) -> tuple[SOp, ...]:
     """Return the tokens, indices and aggregates that an s-op is an elementwise function of."""
-    if isinstance(node, Constant):
-        return ()
-    if not isinstance(node, Elementwise):
-        return (node,)
-    return tuple(dict.fromkeys(source for arg in node.args for source in sources(arg)))
+    return tuple(part for part in walk(node, Elementwise) if isinstance(part, Tokens | Indices | Aggregate))
 
 
 def numerical(values: Sequence[Value]) -> bool:
@@ -124,12 +115,12 @@ def numerical(values: Sequence[Value]) -> bool:
     return all(map(is_number, values))
 
 
-def _evaluate(node: SOp, known: dict[SOp, Any]) -> Any:
-    """Return the value of an s-op where those of its sources are known."""
-    if node not in known:
-        match node:
+def _evaluate(steps: Sequence[SOp], known: dict[SOp, Any]) -> Any:
+    """Return the value of the last step, where those of the sources are known."""
+    for step in steps:
+        match step:
             case Constant(value):
-                known[node] = value
+                known[step] = value
             case Elementwise(function, args):
-                known[node] = exact(function(*(_evaluate(arg, known) for arg in args)))
-    return known[node]
+                known[step] = exact(function(*(known[arg] for arg in args)))
+    return known[steps[-1]]

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass, fields
-from fractions import Fraction
-from typing import Any, ClassVar
-from weakref import WeakValueDictionary
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
-from omniform.errors import ConfigError
+from omniform.analysis.rasp.node import Node
+from omniform.analysis.rasp.notation import name, write
+from omniform.analysis.rasp.values import Value, divide
 
 __all__ = [
     "Aggregate",
@@ -18,83 +18,16 @@ __all__ = [
     "Constant",
     "Elementwise",
     "Indices",
-    "Node",
     "Predicate",
     "SOp",
     "Select",
     "Selector",
     "Tokens",
-    "Value",
     "as_sop",
-    "divide",
-    "exact",
-    "is_number",
-    "walk",
 ]
-
-Value = bool | int | float | Fraction | str | tuple[Any, ...] | None
-"""What stands at a position. Means of integers are fractions, so that nothing is ever rounded unasked."""
 
 Predicate = Callable[[Any, Any], bool]
 """Says of a key's value and a query's, in this order, whether the query selects the key."""
-
-
-def exact(value: Any) -> Any:
-    """Return a fraction that is a whole number as an integer, anything else as it is."""
-    return value.numerator if isinstance(value, Fraction) and value.denominator == 1 else value
-
-
-def divide(a: Any, b: Any) -> Any:
-    """Return a / b, of integers exactly."""
-    return exact(Fraction(a) / b if isinstance(a, int) else a / b)
-
-
-def is_number(value: Any) -> bool:
-    """Say whether a value has a mean; truth values have none: see `indicator`."""
-    return isinstance(value, int | float | Fraction) and not isinstance(value, bool)
-
-
-_SYMBOLS: dict[Callable[..., Any], str] = {
-    divide: "/",
-    operator.eq: "==",
-    operator.ne: "!=",
-    operator.lt: "<",
-    operator.le: "<=",
-    operator.gt: ">",
-    operator.ge: ">=",
-    operator.add: "+",
-    operator.sub: "-",
-    operator.mul: "*",
-    operator.mod: "%",
-    operator.and_: "&",
-    operator.or_: "|",
-    operator.not_: "~",
-    operator.neg: "-",
-}
-
-
-class _Interned(type):
-    """Makes equal expressions one object: shared work is done once, and two heads that are one count as one."""
-
-    known: ClassVar[WeakValueDictionary[Any, Any]] = WeakValueDictionary()
-
-    def __call__(cls, *args: Any, **kwargs: Any) -> Any:
-        node = super().__call__(*args, **kwargs)
-        key = (cls, *(_identity(getattr(node, field.name)) for field in fields(node)))
-        return _Interned.known.setdefault(key, node)
-
-
-@dataclass(frozen=True, slots=True, eq=False, repr=False, weakref_slot=True)
-class Node(metaclass=_Interned):
-    """An expression, evaluated when it is run: two of the same form are the same object."""
-
-    @property
-    def inputs(self) -> tuple[Node, ...]:
-        """The expressions that this one is made of."""
-        return ()
-
-    def __bool__(self) -> bool:
-        raise ConfigError("an expression is neither true nor false before it is run: combine with &, | and ~")
 
 
 class SOp(Node):
@@ -206,7 +139,7 @@ class Elementwise(SOp):
         return self.args
 
     def __repr__(self) -> str:
-        return _call(self.function, self.args)
+        return write(self.function, self.args)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -254,7 +187,7 @@ class Select(Selector):
         return (self.keys, self.queries)
 
     def __repr__(self) -> str:
-        return f"select({self.keys!r}, {self.queries!r}, {_SYMBOLS.get(self.predicate) or _name(self.predicate)})"
+        return f"select({self.keys!r}, {self.queries!r}, {name(self.predicate)})"
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -269,7 +202,7 @@ class Combination(Selector):
         return self.parts
 
     def __repr__(self) -> str:
-        return _call(self.function, self.parts)
+        return write(self.function, self.parts)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -294,32 +227,3 @@ class Best(Selector):
 def as_sop(value: Any) -> SOp:
     """Return an s-op as it is, and a value as the s-op that has it everywhere."""
     return value if isinstance(value, SOp) else Constant(value)
-
-
-def walk(node: Node) -> list[Node]:
-    """Return all that an expression is made of, each once, inputs before what needs them."""
-    order: dict[Node, None] = {}
-    stack = [node]
-    while stack:
-        waiting = [part for part in stack[-1].inputs if part not in order]
-        stack.extend(waiting)
-        if not waiting:
-            order[stack.pop()] = None
-    return list(order)
-
-
-def _identity(field: Any) -> Hashable:
-    if isinstance(field, Node):
-        return id(field)
-    return tuple(map(_identity, field)) if isinstance(field, tuple) else (type(field), field)
-
-
-def _call(function: Callable[..., Any], args: Iterable[Node]) -> str:
-    symbol, texts = _SYMBOLS.get(function), [repr(arg) for arg in args]
-    if symbol is None:
-        return f"{_name(function)}({', '.join(texts)})"
-    return f"{symbol}{texts[0]}" if len(texts) == 1 else f"({texts[0]} {symbol} {texts[1]})"
-
-
-def _name(function: Callable[..., Any]) -> str:
-    return getattr(function, "__name__", type(function).__name__)

@@ -13,16 +13,13 @@ from omniform.analysis.rasp.expressions import (
     Constant,
     Elementwise,
     Indices,
-    Node,
     Select,
     Selector,
     SOp,
     Tokens,
-    Value,
-    exact,
-    is_number,
-    walk,
 )
+from omniform.analysis.rasp.node import Node, walk
+from omniform.analysis.rasp.values import Value, exact, is_number
 from omniform.errors import DataError
 
 __all__ = ["mean", "run"]
@@ -38,7 +35,7 @@ def run(program: SOp | Selector, sequence: Sequence[Value]) -> list[Value] | lis
     Raises:
         DataError: if the sequence is empty, or the program asks for the mean of different values that are no numbers.
 
-    Source: Weiss et al., arXiv 2106.06981, section 3.
+    Source: Weiss et al., arXiv 2106.06981.
     """
     if not len(sequence):
         raise DataError("expected a sequence of at least one token, got an empty one")

@@ -16,9 +16,9 @@ from omniform.analysis.rasp.expressions import (
     Selector,
     SOp,
     Tokens,
-    Value,
     as_sop,
 )
+from omniform.analysis.rasp.values import Value
 
 __all__ = [
     "aggregate",

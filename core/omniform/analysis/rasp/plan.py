@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,19 +14,23 @@ from omniform.analysis.rasp.expressions import (
     Combination,
     Elementwise,
     Indices,
-    Node,
+    Predicate,
     Select,
     Selector,
     SOp,
     Tokens,
-    Value,
 )
+from omniform.analysis.rasp.node import Node
 from omniform.analysis.rasp.schedule import Head, depths, schedule
+from omniform.analysis.rasp.values import Value
 from omniform.errors import ConfigError
 
 __all__ = ["Lookup", "Plan", "Read", "Space", "Wiring", "make_plan"]
 
 Scores = Callable[[dict[SOp, Any], dict[SOp, Any]], int]
+
+_MOST_PAIRS = 2_000_000
+"""How many pairs of a key's values and a query's a selector may be asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,25 +123,28 @@ def _wire(plan: Plan, head: Head) -> Wiring:
     (keys, queries), score = _compared(head.selector), _scores(head.selector, plan.domains)
     key, query = Elementwise(_together, keys), Elementwise(_together, queries)
     key_values, query_values = plan.domains.of(key), plan.domains.of(query)
-    known_keys = [dict(zip(keys, value, strict=True)) for value in key_values]
-    rows = [tuple(score(k, dict(zip(queries, value, strict=True))) for k in known_keys) for value in query_values]
+    if len(key_values) * len(query_values) > _MOST_PAIRS:
+        raise ConfigError(
+            f"expected at most {_MOST_PAIRS} pairs of keys and queries to score, got {len(key_values)} by "
+            f"{len(query_values)}: compile for a smaller vocabulary or a shorter length"
+        )
+    held = [dict(zip(keys, value, strict=True)) for value in key_values]
+    rows = [tuple(score(k, dict(zip(queries, value, strict=True))) for k in held) for value in query_values]
     columns = list(zip(*rows, strict=True))
-    classes = list(dict.fromkeys(columns))
-    members = [columns.index(column) for column in classes]
-    kinds = list(dict.fromkeys(rows))
+    members = sorted(map(columns.index, set(columns)))
     return Wiring(
-        queries=_class(
-            plan, head.selector, query, {v: kinds.index(r) for v, r in zip(query_values, rows, strict=True)}
-        ),
-        keys=_class(plan, head.selector, key, {v: classes.index(c) for v, c in zip(key_values, columns, strict=True)}),
-        scores=[[row[member] for member in members] for row in kinds],
+        queries=_class(plan, head.selector, query, rows),
+        keys=_class(plan, head.selector, key, columns),
+        scores=[[row[member] for member in members] for row in dict.fromkeys(rows)],
         reads=tuple(_read(plan, aggregate) for aggregate in head.aggregates),
     )
 
 
-def _class(plan: Plan, selector: Selector, side: Elementwise, classes: dict[Any, int]) -> Space:
-    values = tuple(range(max(classes.values()) + 1))
-    return _look_up(plan, (selector, side, tuple(classes.items())), side, values, classes)
+def _class(plan: Plan, selector: Selector, side: Elementwise, scores: list[tuple[int, ...]]) -> Space:
+    """Return the channels of one side's class, numbered as they come: those of equal scores are one."""
+    numbers = {row: number for number, row in enumerate(dict.fromkeys(scores))}
+    classes = dict(zip(plan.domains.of(side), map(numbers.__getitem__, scores), strict=True))
+    return _look_up(plan, (selector, side, tuple(scores)), side, tuple(numbers.values()), classes)
 
 
 def _read(plan: Plan, aggregate: Aggregate) -> Read:
@@ -190,7 +198,7 @@ def _scores(selector: Selector, domains: Domains) -> Scores:
     """Return the function of a key's values and a query's that scores what is selected above 0, the best highest."""
     match selector:
         case Select(keys, queries, predicate):
-            return lambda k, q: int(predicate(k[keys], q[queries]))
+            return lambda k, q: _holds(predicate, k[keys], q[queries])
         case Combination(function, parts) if not any(isinstance(part, Best) for part in parts):
             asked = [_scores(part, domains) for part in parts]
             return lambda k, q: int(function(*(bool(score(k, q)) for score in asked)))
@@ -198,6 +206,13 @@ def _scores(selector: Selector, domains: Domains) -> Scores:
             chosen, ranks = _scores(inner, domains), {v: rank for rank, v in enumerate(sorted(domains.of(scores)), 1)}
             return lambda k, q: chosen(k, q) * ranks[k[scores]]
     raise ConfigError("expected `best` around a whole selector, got it within one, which no head of attention computes")
+
+
+def _holds(predicate: Predicate, key: Value, query: Value) -> int:
+    """Return 1 or 0; 0 of values that cannot be compared, which a program that is right never compares."""
+    with suppress(ArithmeticError, TypeError):
+        return int(bool(predicate(key, query)))
+    return 0
 
 
 def _once(nodes: tuple[SOp, ...]) -> tuple[SOp, ...]:

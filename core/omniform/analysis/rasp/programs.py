@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from operator import eq, le, lt
 
-from omniform.analysis.rasp.expressions import Selector, SOp, Value
+from omniform.analysis.rasp.expressions import Selector, SOp
 from omniform.analysis.rasp.language import (
     aggregate,
     apply,
@@ -23,6 +23,7 @@ from omniform.analysis.rasp.language import (
     tokens,
     where,
 )
+from omniform.analysis.rasp.values import Value
 from omniform.errors import ConfigError
 
 __all__ = [

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 
-from omniform.analysis.rasp.expressions import Aggregate, Node, Selector, SOp, walk
+from omniform.analysis.rasp.expressions import Aggregate, Selector, SOp
+from omniform.analysis.rasp.node import Node, walk
 
 __all__ = ["Head", "Schedule", "depths", "schedule"]
 
@@ -59,7 +60,7 @@ def schedule(program: SOp) -> Schedule:
 
     The counts are upper bounds: another program, or a later place of an aggregate that can wait, may do with fewer.
 
-    Source: Weiss et al., arXiv 2106.06981, section 4, table 1.
+    Source: Weiss et al., arXiv 2106.06981, table 1.
     """
     found: defaultdict[int, defaultdict[Selector, list[Aggregate]]] = defaultdict(lambda: defaultdict(list))
     for node, depth in depths(program).items():
