@@ -300,6 +300,14 @@ SYSTEMS: tuple[System, ...] = (
         check="tests/core/adaptation/test_selection.py::test_the_declared_parameters_train_and_no_other",
     ),
     System(
+        id="rasp",
+        kind="analysis",
+        title="Thinking Like Transformers",
+        paper="2106.06981",
+        code=Ref("omniform.analysis.rasp.compiler:compile_program"),
+        check="tests/core/analysis/rasp/test_compiler.py::test_does_what_the_interpreter_does",
+    ),
+    System(
         id="bytetransformer",
         kind="runtime",
         title="ByteTransformer: A High-Performance Transformer Boosted for Variable-Length Inputs",

@@ -39,8 +39,8 @@ class CompiledProgram(nn.Module):
         plan: where everything is.
         result: where the result is.
 
-    Source: the idea is Tracr's: Lindner et al., arXiv 2301.05062. Here a sink makes any selector and default possible,
-    not only where something is selected, and a perceptron holds tables of several variables.
+    Source: the idea is Tracr's: Lindner et al., arXiv 2301.05062. The sink, the classes of keys and queries and the
+    staircases that hold tables are this project's.
     """
 
     def __init__(self, plan: Plan, result: Space) -> None:
@@ -61,7 +61,13 @@ class CompiledProgram(nn.Module):
             self.read.weight.copy_(unit[result.start : result.start + result.width])
 
     def forward(self, ids: Tensor) -> Tensor:
-        """Return a score `(B, L, C)` for each value of the result, given tokens (B, L) by place in the vocabulary."""
+        """Return a score `(B, L, C)` for each value of the result, given tokens (B, L) by place in the vocabulary.
+
+        Raises:
+            DataError: if the sequences are empty or too long.
+        """
+        if not 1 <= ids.shape[1] <= self.max_length:
+            raise DataError(f"expected 1 to {self.max_length} tokens, got {ids.shape[1]}: compile for more")
         x = self.token(ids) + self.position.weight[: ids.shape[1]]
         x = torch.cat([self.sink.expand(len(x), 1, -1), x], dim=1)  # (B, 1 + L, D)
         layout = Layout.of(x)
@@ -76,8 +82,6 @@ class CompiledProgram(nn.Module):
         Raises:
             DataError: if the sequence is empty or too long, or has a token that is not in the vocabulary.
         """
-        if not 1 <= len(sequence) <= self.max_length:
-            raise DataError(f"expected 1 to {self.max_length} tokens, got {len(sequence)}: compile for more")
         unknown = [token for token in sequence if token not in self.vocabulary]
         if unknown:
             raise DataError(f"expected tokens of {list(self.vocabulary)}, got {unknown[0]!r}")

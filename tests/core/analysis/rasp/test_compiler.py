@@ -65,7 +65,7 @@ PROGRAMS: dict[str, tuple[SOp, str | list[Value], int]] = {
     "mean of means": (aggregate(everything, aggregate(BEFORE, indices, 3)), "ab", 4),
     "name or nothing": (aggregate(select(indices, indices - 1, eq), tokens) == "a", "ab", 5),
     "compared with nothing": (
-        aggregate(select(aggregate(select(indices, 2, eq), tokens), tokens, lt), indices, -1),
+        aggregate(select(aggregate(select(indices, length - 1, eq), tokens), tokens, lt), indices, -1),
         "abc",
         4,
     ),

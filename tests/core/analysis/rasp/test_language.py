@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from fractions import Fraction
 from operator import eq, gt, le, lt
 
@@ -21,11 +20,13 @@ from omniform.analysis.rasp import (
     is_in,
     length,
     run,
+    schedule,
     select,
     selector_width,
     tokens,
     where,
 )
+from omniform.analysis.rasp.domains import Domains
 from omniform.errors import ConfigError, DataError
 
 LETTERS = st.lists(st.sampled_from("abc"), min_size=1, max_size=8)
@@ -51,7 +52,7 @@ def test_an_expression_has_no_truth_value_of_its_own() -> None:
 
 def test_expressions_are_frozen() -> None:
     with pytest.raises(AttributeError):
-        copy.copy(everything).keys = tokens  # type: ignore[attr-defined]
+        everything.keys = tokens  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize(
@@ -139,3 +140,12 @@ def test_deep_programs_do_not_recurse() -> None:
     for _ in range(5000):
         deep = deep + 1
     assert run(deep, [0]) == [5000]
+
+
+def test_what_is_shared_is_computed_once() -> None:
+    doubled = tokens
+    for _ in range(60):
+        doubled = doubled + doubled
+    assert run(doubled, [1]) == [2**60]
+    assert schedule(doubled).num_layers == 0
+    assert Domains([1, 3], 2).of(doubled) == (2**60, 3 * 2**60)
