@@ -308,6 +308,14 @@ SYSTEMS: tuple[System, ...] = (
         check="tests/core/analysis/rasp/test_compiler.py::test_does_what_the_interpreter_does",
     ),
     System(
+        id="transformer-programs",
+        kind="analysis",
+        title="Learning Transformer Programs",
+        paper="2306.01128",
+        code=Ref("omniform.analysis.programs:TransformerProgram"),
+        check="tests/core/analysis/programs/test_emission.py::test_agrees_with_the_discretised_network",
+    ),
+    System(
         id="bytetransformer",
         kind="runtime",
         title="ByteTransformer: A High-Performance Transformer Boosted for Variable-Length Inputs",
