@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Generator, Tensor, nn
-from torch.nn import functional as F
 
 from omniform.channel import sample_granularity
 from omniform.errors import ConfigError
@@ -39,6 +38,7 @@ __all__ = ["LanguagePredictor", "code_lengths", "complete_network", "form_of", "
 
 Batch = tuple[Tensor, Tensor]
 _SCORED_AT_A_TIME = 16
+_MOST_LOGITS = 1 << 26  # at once, of a checkpoint's large vocabulary
 
 
 def complete_network(config: CompleteConfig, mixer: str) -> Network:
@@ -81,16 +81,24 @@ def next_token_loss(model: CausalModel, batch: Batch) -> Tensor:
     )
 
 
-def code_lengths(items: Corpus, tokenizer: Tokenizer, context: int, bits: Callable[[Batch], Tensor]) -> np.ndarray:
+def code_lengths(
+    items: Corpus,
+    tokenizer: Tokenizer,
+    context: int,
+    bits: Callable[[Batch], Tensor],
+    *,
+    at_a_time: int = _SCORED_AT_A_TIME,
+) -> np.ndarray:
     """Return how many bits each file takes, `(F,)`: every token is scored once, with at least half a window before it.
 
     Args:
         bits: of each window `(B,)`, given ids and targets `(B, L)`.
+        at_a_time: windows in a batch.
     """
     windows: Any = ScoringWindows(items, tokenizer, context=context)
     total = np.zeros(len(items))
-    for start in range(0, len(windows), _SCORED_AT_A_TIME):
-        places = list(range(start, min(start + _SCORED_AT_A_TIME, len(windows))))
+    for start in range(0, len(windows), at_a_time):
+        places = list(range(start, min(start + at_a_time, len(windows))))
         ids, targets, files = read_items(windows, places)
         np.add.at(total, files.numpy(), bits((ids, targets)).double().numpy())
     return total
@@ -116,7 +124,9 @@ class LanguagePredictor:
         def bits(batch: Batch) -> Tensor:
             return window_bits(model, move_to(batch[:2], device)).cpu()
 
-        lengths = code_lengths(items, self.language.tokenizer, self.context, bits)
+        fitting = _MOST_LOGITS // (self.context * len(model.output_weight))
+        at_a_time = max(1, min(_SCORED_AT_A_TIME, fitting))
+        lengths = code_lengths(items, self.language.tokenizer, self.context, bits, at_a_time=at_a_time)
         return Predictions(lengths, items, partial(fill_gaps, self.language))
 
 
@@ -160,13 +170,12 @@ class _Decode:
 
 
 def window_bits(model: CausalModel, batch: Batch) -> Tensor:
-    """Return the code length of the targets of each window that count, `(B,)`; logits exist for one at a time."""
+    """Return the code length of the targets of each window that count, `(B,)`."""
     ids, targets = batch
-    nats = [
-        F.cross_entropy(model.logits(hidden).float(), wanted, ignore_index=UNCOUNTED, reduction="sum")
-        for hidden, wanted in zip(model.hidden(ids), targets, strict=True)
-    ]
-    return torch.stack(nats) / log(2)
+    chances = model(ids).float().log_softmax(-1)
+    counted = targets != UNCOUNTED
+    told = chances.gather(-1, torch.where(counted, targets, 0)[..., None])[..., 0]  # (B, L)
+    return -torch.where(counted, told, 0.0).sum(1) / log(2)
 
 
 @dataclass(frozen=True, slots=True)
