@@ -16,7 +16,7 @@ import torch
 sys.path.insert(0, str(Path(__file__).parent / "training"))
 from toy_regression import ToyConfig, ToyTask, make_table
 
-from omniform.commands import TrainReport, _verdict, evaluate, predict, train
+from omniform.commands import TrainReport, evaluate, one_run_verdict, predict, train
 from omniform.errors import ConfigError, DataError, OmniformError, RunError
 from omniform.run import Run
 from omniform.task import Budget, Metric
@@ -179,5 +179,5 @@ def test_starts_from_the_weights_of_another_run(tmp_path: Path, trained: TrainRe
     [(0.13251, 0.13254, "is level with"), (0.1324, 0.1326, "beats"), (0.1327, 0.1326, "loses to")],
 )
 def test_scores_that_look_alike_are_called_level(ours, theirs, word):
-    told = _verdict(Metric(name="mae"), "gla", {"mae": ours}, "ridge", {"mae": theirs})
+    told = one_run_verdict(Metric(name="mae"), "gla", {"mae": ours}, "ridge", {"mae": theirs})
     assert told.startswith(f"gla {word} the ridge floor: mae ")

@@ -19,12 +19,15 @@ _CHUNK = 512  # the most tokens of a prompt that are read at once
 
 
 def prefill(model: CausalModel, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, LayerState]:
-    """Return the logits behind the last token of each prompt, `(B, V)`, and the state there."""
+    """Return the logits behind the last token of each prompt, `(B, V)`, and the state there.
+
+    Behind an empty prompt there is a state, and logits that mean nothing.
+    """
     device, lengths = model.stem.weight.device, torch.tensor([len(prompt) for prompt in prompts])
     longest, shortest = int(lengths.max()), int(lengths.min())
     ids = torch.tensor([[*prompt, *[0] * (longest - len(prompt))] for prompt in prompts], device=device)
     lengths, state = lengths.to(device), model.init_state(len(prompts))
-    last = torch.empty(len(prompts), 0, device=device)
+    last = model.stem.weight.new_zeros(len(prompts), model.stem.embedding_dim)
     for start in range(0, longest, _CHUNK):
         stop = min(start + _CHUNK, longest)
         valid = torch.arange(start, stop, device=device) < lengths[:, None]  # (B, n)
@@ -32,5 +35,5 @@ def prefill(model: CausalModel, prompts: Sequence[Sequence[int]]) -> tuple[Tenso
         place = lengths - 1 - start
         here = (place >= 0) & (place < stop - start)
         ends = hidden[torch.arange(len(prompts), device=device), place.clamp(0, stop - start - 1)]  # (B, D)
-        last = torch.where(here[:, None], ends, last) if start else ends
+        last = torch.where(here[:, None], ends, last)
     return model.logits(last), state
