@@ -41,6 +41,7 @@ def main() -> None:
         _volume_memory(),
         _planes(),
         _completion(),
+        _mixing(),
         _decoding(),
         _few_bits(),
         _personalization(),
@@ -296,6 +297,24 @@ def _completion() -> str:
             *_table(
                 "| bits per byte | exact match | edit similarity | against ngram | against nanoGPT-like | min", rows
             ),
+            "",
+        ]
+    )
+
+
+def _mixing() -> str:
+    result = _load("mixing")
+    rows = [
+        [" + ".join(f"{share:g} {name}" for name, share in row["mixture"].items()), f"{row['bits_per_byte']:.4f}"]
+        for row in result["rows"]
+    ]
+    return "\n".join(
+        [
+            "## What the file has said\n",
+            f"    {result['command']}\n",
+            "Why the floor wins above: the network, attention here, sees 256 tokens, the floor's cache the whole file. "
+            "Probabilities are mixed by shares that are chosen on validation.\n",
+            *_table("mixture | bits per byte", rows),
             "",
         ]
     )
