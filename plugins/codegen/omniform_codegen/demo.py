@@ -13,7 +13,7 @@ from omniform_codegen.task import Complete
 __all__ = ["run"]
 
 MIXERS = ("attention", "gla")
-STEPS = 80
+STEPS = 250
 
 
 def run(out: Path) -> CompareResult:

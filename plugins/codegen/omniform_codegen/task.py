@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 from omniform.task import Floor, Metric, NamedFigure, Network, Scores, Splits
 from omniform_codegen.config import CompleteConfig
 from omniform_codegen.corpus import Corpus
+from omniform_codegen.filters import LARGEST
 from omniform_codegen.floors import floors_of
 from omniform_codegen.metrics import metrics_of, score
 from omniform_codegen.output import write_predictions
@@ -18,6 +20,8 @@ from omniform_codegen.splitting import split_corpus
 from omniform_codegen.tokenizer import is_written, load_tokenizer, train_tokenizer
 
 __all__ = ["Complete"]
+
+_log = logging.getLogger(__name__)
 
 
 class Complete:
@@ -57,8 +61,11 @@ class Complete:
         return complete_network(config, mixer)
 
     def predictor_items(self, source: str | Path, config: CompleteConfig) -> Corpus:
-        """Read sources as they are: what is scored or completed is not filtered."""
-        return Corpus(tuple(found.file for found in read_files(source, config)))
+        """Read sources as they are: what is scored or completed is not filtered, but cut behind a megabyte."""
+        files = [found.file for found in read_files(source, config)]
+        if long := [file.path for file in files if len(file.content) > LARGEST]:
+            _log.warning("only the first %d bytes are read of %s", LARGEST, ", ".join(long))
+        return Corpus(tuple(replace(file, content=file.content[:LARGEST]) for file in files))
 
     def score(self, predictions: Predictions, items: Corpus, config: CompleteConfig) -> Scores:
         return score(predictions, items, config)

@@ -70,6 +70,13 @@ def test_prediction_writes_a_row_a_file(run, tmp_path):
     assert all(0 < float(row["bits_per_byte"]) < 3 for row in rows)
 
 
+def test_a_file_too_large_to_be_read_whole_is_named(tmp_path, caplog):
+    (tmp_path / "large.py").write_bytes(b"x = 1\n" * 200_000)
+    items = Complete().predictor_items(str(tmp_path / "large.py"), CONFIG)
+    assert items.size == 1_000_000
+    assert "large.py" in caplog.text
+
+
 def test_a_coder_completes_from_a_run(run):
     root, _ = run
     coder = Coder.load(root / "run")
