@@ -128,7 +128,7 @@ def contender(name: str) -> dict[str, Any]:
         "cpu_seconds": fit.cpu_seconds,
         "scoring_seconds": time.perf_counter() - start,
         "precision": fit.precision,
-        "history": [asdict(record) for record in fit.history],
+        "validation": [asdict(record) for record in fit.history if record.validation is not None],
     }
     return row | scored(task, told, ready, gaps=name != PEER)
 
