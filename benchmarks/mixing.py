@@ -21,10 +21,10 @@ from completion import CONTEXT, MIXERS, WEIGHTS, prepared
 from omniform.training.checkpoint import load_tensors
 from omniform.training.sampler import read_items
 from omniform.versions import versions
-from omniform_codegen.cache import Cache
+from omniform_codegen.cache import cache_chances
 from omniform_codegen.corpus import Corpus
 from omniform_codegen.ngram import KneserNey
-from omniform_codegen.tokenizer import BytePair, encode_corpus
+from omniform_codegen.tokenizer import BytePair, encode_corpus, with_ends
 from omniform_codegen.windows import UNCOUNTED, ScoringWindows
 
 RESULT = Path(__file__).parent / "results" / "mixing.json"
@@ -76,20 +76,6 @@ def row(names: tuple[str, ...], chances: dict[str, dict[str, np.ndarray]], size:
         "mixture": dict(zip(names, shares, strict=True)),
         "bits_per_byte": cost("test", shares) / size,
     }
-
-
-def with_ends(items: Corpus, tokenizer: BytePair) -> list[np.ndarray]:
-    end = [tokenizer.special.end]
-    return [np.concatenate([end, ids, end]) for ids in encode_corpus(items, tokenizer)]
-
-
-def cache_chances(text: np.ndarray, vocabulary: int) -> np.ndarray:
-    """Return what the file's own past says of each token but the first."""
-    cache, told = Cache(vocabulary=vocabulary), []
-    for token in text.tolist():
-        told.append(cache.probability(token))
-        cache.add(token)
-    return np.array(told[1:])
 
 
 @torch.no_grad()

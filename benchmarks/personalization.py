@@ -23,15 +23,14 @@ from omniform.preparation import prepare
 from omniform.task import Budget
 from omniform.training.config import Training
 from omniform.versions import versions
+from omniform_codegen.api import language_of
 from omniform_codegen.config import CompleteConfig
 from omniform_codegen.corpus import Corpus, SourceFile
 from omniform_codegen.history import Change, Commit, History
 from omniform_codegen.language import LanguageModel
-from omniform_codegen.network import form_of
 from omniform_codegen.personalization import personalize
 from omniform_codegen.personalization.output import report
 from omniform_codegen.task import Complete
-from omniform_codegen.tokenizer import BytePair
 
 RESULT = Path(__file__).parent / "results" / "personalization.json"
 PACKAGE, OTHER = "idlelib", "asyncio"
@@ -95,9 +94,8 @@ def train_base(task: Complete, corpus: Corpus, config: CompleteConfig) -> tuple[
     predictor = estimator.fit(made.splits, seed=SEED)
     config, fit = made.config, predictor.fit
     assert fit is not None
-    tokenizer = BytePair.from_text(config.tokenizer)
     model = predictor.model
-    language = LanguageModel(model, tokenizer, MIXER, config.context, form_of(config))  # pyright: ignore[reportArgumentType]
+    language = language_of(model, config, MIXER)
     told = {
         "mixer": MIXER,
         "params": sum(parameter.numel() for parameter in model.parameters()),

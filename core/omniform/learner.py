@@ -187,7 +187,13 @@ class Learner(Generic[ConfigT]):
             raise ConfigError("a run folder holds no test data; expected evaluate(data)")
         else:
             splits = fitted.splits
-        predictors: dict[str, Predictor] = {self.mixer: self._predictor(splits)}
+        return self._beside_floors(self.mixer, self._predictor(splits), splits, config)
+
+    def _beside_floors(
+        self, name: str, predictor: Predictor, splits: Splits[Any], config: ConfigT
+    ) -> dict[str, dict[str, float]]:
+        """Return the test scores of a predictor and then of the floors, by name."""
+        predictors = {name: predictor}
         for floor in self.task.floors(config):
             predictors[floor.name] = floor.estimator.fit(splits, seed=self.seed)
         return {

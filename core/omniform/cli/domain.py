@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from omniform.training.config import Training
 
 __all__ = [
-    "SHARED", "BudgetOption", "DataArgument", "DepthOption", "ParamsOption", "StepsOption", "domain_app", "read_budget",
-    "read_count",
+    "SHARED", "BudgetOption", "DataArgument", "DepthOption", "ParamsOption", "StepsOption", "domain_app",
+    "evaluate", "read_budget", "read_count",
 ]  # fmt: skip
 
 DataArgument = Annotated[

@@ -9,7 +9,7 @@ from omniform.errors import ConfigError, RunError
 from omniform.estimator import NetworkPredictor
 from omniform.learner import Learner
 from omniform.run import Run
-from omniform.task import Predictor, Splits, Task
+from omniform.task import Splits, Task
 from omniform.training.config import Training
 from omniform.training.precision import resolve_device
 from omniform_codegen.checkpoints import is_checkpoint, load_checkpoint
@@ -27,13 +27,20 @@ _DEFAULT = CompleteConfig()
 _MOST_CONTEXT = 1024  # tokens of the windows by which a checkpoint is scored
 
 
-def load_language(source: str | Path) -> LanguageModel:
+def load_language(source: str | Path, *, adapter: Path | None = None) -> LanguageModel:
     """Read a language model: a run folder of the task `complete`, a Hugging Face folder, or `owner/name` on the hub.
+
+    Args:
+        adapter: a folder that `personalize` wrote, to be put on top.
 
     Raises:
         RunError: a run folder cannot be read, or is of another task.
         ConfigError: it is none of these, or a checkpoint of a kind that is not supported.
     """
+    if adapter is not None:
+        from omniform_codegen.personalization import load_personalized
+
+        return load_personalized(load_language(source), adapter)
     path = Path(source)
     if is_checkpoint(path) or not path.exists():
         return load_checkpoint(source)
@@ -153,15 +160,8 @@ class Coder(Learner[CompleteConfig]):
         read = self.task.read(data, self.config)
         config = self.task.resolve(read, self.config)
         splits = self.task.split(read, config)
-        predictors: dict[str, Predictor] = {
-            language.name: LanguagePredictor(language, min(language.context, _MOST_CONTEXT))
-        }
-        for floor in self.task.floors(config):
-            predictors[floor.name] = floor.estimator.fit(splits, seed=self.seed)
-        return {
-            name: self.task.score(predictor.predict(splits.test), splits.test, config).values()
-            for name, predictor in predictors.items()
-        }
+        predictor = LanguagePredictor(language, min(language.context, _MOST_CONTEXT))
+        return self._beside_floors(language.name, predictor, splits, config)
 
     @property
     def language(self) -> LanguageModel:

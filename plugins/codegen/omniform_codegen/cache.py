@@ -12,7 +12,7 @@ from collections import Counter, defaultdict
 
 import numpy as np
 
-__all__ = ["Cache"]
+__all__ = ["Cache", "cache_chances"]
 
 
 class Cache:
@@ -63,3 +63,14 @@ class Cache:
         """Return what stands in front, from the empty context to the longest."""
         longest = min(self.order - 1, len(self._history))
         return [tuple(self._history[len(self._history) - k :]) for k in range(longest + 1)]
+
+
+def cache_chances(text: np.ndarray, vocabulary: int) -> np.ndarray:
+    """Return what a cache of the file's own past says of each token but the first, `(T - 1,)`."""
+    cache = Cache(vocabulary=vocabulary)
+    chances = np.empty(len(text) - 1)
+    for place, token in enumerate(text.tolist()):
+        if place:
+            chances[place - 1] = cache.probability(token)
+        cache.add(token)
+    return chances

@@ -13,14 +13,14 @@ from typing import Protocol
 import numpy as np
 
 from omniform.task import Floor, Splits
-from omniform_codegen.cache import Cache
+from omniform_codegen.cache import Cache, cache_chances
 from omniform_codegen.config import CompleteConfig
 from omniform_codegen.corpus import Corpus
 from omniform_codegen.ngram import KneserNey
 from omniform_codegen.predictions import Predictions
 from omniform_codegen.retrieval import Retrieval
 from omniform_codegen.spans import Span
-from omniform_codegen.tokenizer import BytePair, encode_corpus
+from omniform_codegen.tokenizer import BytePair, with_ends
 from omniform_codegen.vocabulary import Tokenizer
 
 __all__ = ["CachedNGrams", "Copying", "floors_of"]
@@ -67,14 +67,14 @@ class CachedNGrams:
     def fit(cls, train: Sequence[np.ndarray], validation: Sequence[np.ndarray], vocabulary: int) -> CachedNGrams:
         """Count the training texts, and choose the share by the code length of validation."""
         ngrams = KneserNey([text[1:-1] for text in train], end=int(train[0][0]), vocabulary=vocabulary)
-        parts = [(ngrams.probabilities(text), _cached(text, vocabulary)) for text in validation]
+        parts = [(ngrams.probabilities(text), cache_chances(text, vocabulary)) for text in validation]
         counted, cached = (np.concatenate(part) for part in zip(*parts, strict=True))
         share = min(_SHARES, key=lambda share: -np.log((1 - share) * counted + share * cached).sum())
         return cls(ngrams, share)
 
     def chances(self, text: np.ndarray) -> np.ndarray:
         counted = self.ngrams.probabilities(text)
-        return (1 - self.share) * counted + self.share * _cached(text, self.ngrams.vocabulary)
+        return (1 - self.share) * counted + self.share * cache_chances(text, self.ngrams.vocabulary)
 
     def continued(self, text: Sequence[int], start: bytes, tokens: Sequence[bytes]) -> Iterator[int]:
         history = list(text)
@@ -132,7 +132,7 @@ class _Fit:
 
     def fit(self, splits: Splits[Corpus], *, seed: int) -> _Predictor:
         tokenizer = BytePair.from_text(self.config.tokenizer)
-        train, validation = (_texts(part, tokenizer) for part in (splits.train, splits.validation))
+        train, validation = (with_ends(part, tokenizer) for part in (splits.train, splits.validation))
         tokens = [tokenizer.decode([token]) for token in range(len(tokenizer))]
         return _Predictor(self.fit_model(train, validation, len(tokenizer)), tokenizer, tokens)
 
@@ -146,7 +146,7 @@ class _Predictor:
     tokens: Sequence[bytes]
 
     def predict(self, items: Corpus) -> Predictions:
-        texts = _texts(items, self.tokenizer)
+        texts = with_ends(items, self.tokenizer)
         bits = np.array([-np.log2(self.model.chances(text)).sum() for text in texts])
         return Predictions(bits, items, self.complete)
 
@@ -175,20 +175,3 @@ class _Predictor:
             if token == self.tokenizer.special.end or b"\n" in text[len(start) :]:
                 break
         return text[len(start) :]
-
-
-def _texts(corpus: Corpus, tokenizer: Tokenizer) -> list[np.ndarray]:
-    """Return the ids of each file, with the end token before and behind."""
-    end = tokenizer.special.end
-    return [np.concatenate([[end], ids, [end]]) for ids in encode_corpus(corpus, tokenizer)]
-
-
-def _cached(text: np.ndarray, vocabulary: int) -> np.ndarray:
-    """Return what a cache of the file's own past says of each token but the first, `(T - 1,)`."""
-    cache = Cache(vocabulary=vocabulary)
-    chances = np.empty(len(text) - 1)
-    for place, token in enumerate(text.tolist()):
-        if place:
-            chances[place - 1] = cache.probability(token)
-        cache.add(token)
-    return chances

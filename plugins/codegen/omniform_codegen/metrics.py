@@ -5,6 +5,7 @@ F = files
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cache
 
 import numpy as np
@@ -14,9 +15,9 @@ from omniform_codegen.config import CompleteConfig
 from omniform_codegen.corpus import Corpus
 from omniform_codegen.predictions import Predictions
 from omniform_codegen.similarity import edit_similarity, exact_match
-from omniform_codegen.spans import draw_spans
+from omniform_codegen.spans import Span, draw_spans
 
-__all__ = ["groups_of", "metrics_of", "score"]
+__all__ = ["gap_statistics", "groups_of", "metrics_of", "score"]
 
 _METRICS = {
     "bits_per_byte": Metric(name="bits_per_byte", unit="bits"),
@@ -59,11 +60,22 @@ def groups_of(items: Corpus) -> np.ndarray:
 
 def _fill(predictions: Predictions, items: Corpus, config: CompleteConfig) -> dict[str, Statistic]:
     spans = draw_spans(items, count=config.spans, seed=_SPANS_SEED)
-    told = predictions.complete(items, spans)
-    right, alike, count = np.zeros((3, len(items)))
+    return gap_statistics(items, spans, predictions.complete(items, spans), np.arange(len(items)))
+
+
+def gap_statistics(
+    items: Corpus, spans: Sequence[Span], told: Sequence[bytes], owners: np.ndarray, *, count: int | None = None
+) -> dict[str, Statistic]:
+    """Return exact match and edit similarity of what was written into gaps, as sums over the gaps of each unit.
+
+    Args:
+        owners: `(F,)` the unit of each file.
+        count: of units; as many as there are files if unsaid.
+    """
+    right, alike, gaps = np.zeros((3, len(items) if count is None else count))
     for span, text in zip(spans, told, strict=True):
-        truth = items.files[span.place].content[span.start : span.stop]
-        right[span.place] += exact_match(text, truth)
-        alike[span.place] += edit_similarity(text, truth)
-        count[span.place] += 1
-    return {"exact_match": Statistic(right, count), "edit_similarity": Statistic(alike, count)}
+        truth, owner = items.files[span.place].content[span.start : span.stop], owners[span.place]
+        right[owner] += exact_match(text, truth)
+        alike[owner] += edit_similarity(text, truth)
+        gaps[owner] += 1
+    return {"exact_match": Statistic(right, gaps), "edit_similarity": Statistic(alike, gaps)}

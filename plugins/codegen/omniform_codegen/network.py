@@ -122,7 +122,7 @@ class LanguagePredictor:
 
         @torch.no_grad()
         def bits(batch: Batch) -> Tensor:
-            return window_bits(model, move_to(batch[:2], device)).cpu()
+            return window_bits(model, move_to(batch, device)).cpu()
 
         fitting = _MOST_LOGITS // (self.context * len(model.output_weight))
         at_a_time = max(1, min(_SCORED_AT_A_TIME, fitting))

@@ -24,7 +24,7 @@ from omniform_codegen.vocabulary import SpecialTokens, Tokenizer
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as Encoder
 
-__all__ = ["SPECIAL_NAMES", "BytePair", "encode_corpus", "is_written", "load_tokenizer", "train_tokenizer"]
+__all__ = ["SPECIAL_NAMES", "BytePair", "encode_corpus", "is_written", "load_tokenizer", "train_tokenizer", "with_ends"]
 
 SPECIAL_NAMES = ("<|endoftext|>", "<fim_prefix>", "<fim_suffix>", "<fim_middle>", "<fim_pad>")
 """What the special tokens are called in a tokenizer.json, in the order of their ids (StarCoder's names)."""
@@ -209,6 +209,12 @@ def encode_corpus(corpus: Corpus, tokenizer: Tokenizer) -> list[np.ndarray]:
     if isinstance(tokenizer, BytePair):
         return list(tokenizer.encode_batch(contents))
     return [np.array(tokenizer.encode(content), dtype=np.int32) for content in contents]
+
+
+def with_ends(corpus: Corpus, tokenizer: Tokenizer) -> list[np.ndarray]:
+    """Return the ids of each file with the end token before and behind, `(N + 2,)`."""
+    end = [tokenizer.special.end]
+    return [np.concatenate([end, ids, end]) for ids in encode_corpus(corpus, tokenizer)]
 
 
 def is_written(text: str) -> bool:

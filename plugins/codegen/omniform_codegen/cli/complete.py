@@ -64,11 +64,7 @@ def complete(
         seed=seed,
     )
     with progress_on_stderr():
-        language = load_language(model)
-        if adapter is not None:
-            from omniform_codegen.personalization import load_personalized
-
-            language = load_personalized(language, adapter)
+        language = load_language(model, adapter=adapter)
         prompt = gap_prompt(language, before, behind, room=max_tokens)
         proposer = None if draft is None else extract(language.model, draft)
         told = generate(language, [prompt] * samples, sampling, draft=proposer)

@@ -94,15 +94,14 @@ def evaluate(
 
 def _evaluate_on_files(model: Path, data: str, json: bool) -> None:
     """Do what every domain's `evaluate` does; a checkpoint is scored as a run is."""
-    from omniform import commands
+    from omniform.cli.domain import evaluate as evaluate_run
     from omniform_codegen.checkpoints import is_checkpoint
 
+    if not is_checkpoint(model):
+        evaluate_run(model, data, json)
+        return
     with progress_on_stderr():
-        if is_checkpoint(model):
-            report, verdict = _checkpoint_report(model, data)
-        else:
-            scored = commands.evaluate(model, data)
-            report, verdict = scored.as_json(), scored.verdict
+        report, verdict = _checkpoint_report(model, data)
     if json:
         emit_json(report)
     else:

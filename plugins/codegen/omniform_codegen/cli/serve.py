@@ -24,11 +24,7 @@ def serve(
     from omniform_codegen.server import serve_language
 
     with progress_on_stderr():
-        language = load_language(model)
-        if adapter is not None:
-            from omniform_codegen.personalization import load_personalized
-
-            language = load_personalized(language, adapter)
+        language = load_language(model, adapter=adapter)
     names = tuple({host, "127.0.0.1", "localhost"}) if host != "0.0.0.0" else ("*",)
     print(f"POST http://{host}:{port}/infill", flush=True)
     uvicorn.run(serve_language(language, hosts=names), host=host, port=port, log_level="warning")

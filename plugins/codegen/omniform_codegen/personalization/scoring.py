@@ -17,9 +17,9 @@ from torch.nn import functional as F
 from omniform.task import Statistic
 from omniform_codegen.filling import fill_gaps
 from omniform_codegen.language import LanguageModel
+from omniform_codegen.metrics import gap_statistics
 from omniform_codegen.model import CausalModel
 from omniform_codegen.personalization.changes import Additions
-from omniform_codegen.similarity import edit_similarity, exact_match
 from omniform_codegen.spans import Span
 from omniform_codegen.vocabulary import Tokenizer
 from omniform_codegen.windows import UNCOUNTED, ScoringWindows
@@ -95,14 +95,7 @@ class AddedLines:
 def gap_scores(language: LanguageModel, additions: Additions, gaps: Sequence[Span]) -> dict[str, Statistic]:
     """Fill gaps in added lines greedily; sums over each commit's gaps."""
     told = fill_gaps(language, additions.files, gaps) if gaps else []
-    right, alike, count = np.zeros((3, additions.count))
-    for gap, text in zip(gaps, told, strict=True):
-        truth = additions.files.files[gap.place].content[gap.start : gap.stop]
-        owner = additions.owners[gap.place]
-        right[owner] += exact_match(text, truth)
-        alike[owner] += edit_similarity(text, truth)
-        count[owner] += 1
-    return {"exact_match": Statistic(right, count), "edit_similarity": Statistic(alike, count)}
+    return gap_statistics(additions.files, gaps, told, additions.owners, count=additions.count)
 
 
 def _nats(hidden: Tensor, weight: Tensor, targets: Tensor) -> Tensor:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import ast
-import warnings
 from typing import Any
 
 from omniform_codegen.scanning.statements import last_statement, repaired
 from omniform_codegen.security import security_issues
+from omniform_codegen.spans import syntax_tree
 
 __all__ = ["bandit_types"]
 
@@ -43,7 +42,7 @@ def bandit_types(code: bytes) -> tuple[str, ...]:
     """
     first = code.count(b"\n", 0, last_statement(code)[0]) + 1
     for text in repaired(code):
-        if not _parses(text):
+        if syntax_tree(text) is None:
             continue
         issues = security_issues(text)
         found = {_TYPE_OF[issue.test_id] for issue in issues if issue.test_id in _TYPE_OF and _last(issue) >= first}
@@ -53,13 +52,3 @@ def bandit_types(code: bytes) -> tuple[str, ...]:
 
 def _last(issue: Any) -> int:
     return max([issue.lineno, *issue.linerange])
-
-
-def _parses(code: bytes) -> bool:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of the snippet's own escapes
-            ast.parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    return True

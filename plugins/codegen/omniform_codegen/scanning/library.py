@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import ast
 import os
 import re
 import sysconfig
-import warnings
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -15,6 +13,7 @@ import numpy as np
 
 from omniform.errors import DataError
 from omniform_codegen.scanning.statements import statements
+from omniform_codegen.spans import syntax_tree
 
 __all__ = ["LibraryFile", "library_files"]
 
@@ -50,7 +49,7 @@ class LibraryFile:
         return cls(
             name,
             code,
-            tuple(block for block in blocks if len(block) <= _BLOCK_SIZE and _parses(block)),
+            tuple(block for block in blocks if len(block) <= _BLOCK_SIZE and syntax_tree(block) is not None),
             tuple(span for span in spans if not _UNKNOWN.search(code, *span)),
         )
 
@@ -72,13 +71,3 @@ def library_files(most: int = 160) -> tuple[LibraryFile, ...]:
         raise DataError(f"expected the standard library as source files in {root}, got {len(paths)}; use your own data")
     chosen = np.linspace(0, len(paths) - 1, min(most, len(paths))).round().astype(int)
     return tuple(LibraryFile.read(paths[i], paths[i].relative_to(root).as_posix()) for i in chosen)
-
-
-def _parses(code: bytes) -> bool:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", SyntaxWarning)  # of the library's own escapes
-            ast.parse(code)
-    except SyntaxError:
-        return False
-    return True

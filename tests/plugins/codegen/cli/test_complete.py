@@ -24,7 +24,7 @@ def language(corpus, monkeypatch):
     size = Size(dim=32, hidden=64, depth=1)
     model = causal_model(Attention, size, vocabulary=len(tokenizer), context=64, channel="matformer")
     language = LanguageModel(model.eval(), tokenizer, "attention", 64)
-    monkeypatch.setattr(api, "load_language", lambda source: language)
+    monkeypatch.setattr(api, "load_language", lambda source, adapter=None: language)
     return language
 
 

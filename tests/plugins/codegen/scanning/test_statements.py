@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from omniform_codegen.scanning.bandit import _parses
 from omniform_codegen.scanning.library import library_files
 from omniform_codegen.scanning.statements import last_statement, region, repaired, statements
+from omniform_codegen.spans import syntax_tree
 
 _LAYOUT = {tokenize.ENCODING, tokenize.COMMENT, tokenize.NL, tokenize.INDENT, tokenize.DEDENT, tokenize.ENDMARKER}
 
@@ -81,7 +81,7 @@ def test_columns_count_characters_from_one():
     ],
 )
 def test_cut_code_is_closed_until_it_parses(code):
-    parsing = [text for text in repaired(code) if _parses(text)]
+    parsing = [text for text in repaired(code) if syntax_tree(text) is not None]
     assert parsing
     if not code.startswith((b"def f(a", b"while")):
         assert parsing[0].startswith(code) or b"def f(" in code
